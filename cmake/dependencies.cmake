@@ -1,0 +1,31 @@
+# Everything Crescendo links against, in one place. docs/dependencies.md says why each is here.
+
+# Debian's TorchConfig warns about the parts it leaves out; only real failures matter here.
+set(CMAKE_MESSAGE_LOG_LEVEL_BEFORE ${CMAKE_MESSAGE_LOG_LEVEL})
+find_package(Torch QUIET REQUIRED)
+find_package(Threads REQUIRED)
+find_package(PNG REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+
+add_library(crescendo_torch INTERFACE)
+target_include_directories(crescendo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_link_libraries(crescendo_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
+
+add_library(crescendo_flags INTERFACE)
+target_compile_options(crescendo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror=return-type)
+if(CRESCENDO_SANITIZER)
+  target_compile_options(crescendo_flags INTERFACE -fsanitize=${CRESCENDO_SANITIZER} -fno-omit-frame-pointer
+                                                   -fno-sanitize-recover=all)
+  target_link_options(crescendo_flags INTERFACE -fsanitize=${CRESCENDO_SANITIZER})
+endif()
+
+if(CRESCENDO_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+if(CRESCENDO_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,23 @@
+// Where and in which precision tensors live, and the few places where LibTorch 1.13 and 2.x differ.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace crescendo {
+
+using at::Tensor;
+
+// "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+at::Device parse_device(const std::string& name);
+// "fp32", "bf16" or "fp16".
+at::ScalarType parse_dtype(const std::string& name);
+std::string dtype_name(at::ScalarType type);
+
+// 0 means one per core. LibTorch starts with one thread, so every program calls this once.
+void set_threads(int64_t threads);
+int64_t threads();
+std::string device_description(at::Device device);
+
+}  // namespace crescendo

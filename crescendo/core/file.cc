@@ -1,0 +1,159 @@
+#include "crescendo/core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <streambuf>
+#include <vector>
+
+#include "crescendo/core/check.h"
+
+namespace crescendo {
+
+namespace {
+
+// A stream buffer over a file descriptor, so that write errors (a full disk) are seen and fsync is possible.
+class DescriptorBuffer : public std::streambuf {
+ public:
+  explicit DescriptorBuffer(int descriptor) : descriptor_(descriptor), buffer_(1 << 16) {
+    setp(buffer_.data(), buffer_.data() + buffer_.size());
+  }
+  int error() const { return error_; }
+
+ protected:
+  int overflow(int c) override {
+    if (sync() != 0) return traits_type::eof();
+    if (c != traits_type::eof()) sputc(static_cast<char>(c));
+    return traits_type::not_eof(c);
+  }
+  std::streamsize xsputn(const char* data, std::streamsize size) override {
+    if (size <= epptr() - pptr()) return std::streambuf::xsputn(data, size);
+    return sync() == 0 && write_all(data, static_cast<size_t>(size)) ? size : 0;
+  }
+  int sync() override {
+    const bool ok = write_all(pbase(), static_cast<size_t>(pptr() - pbase()));
+    setp(buffer_.data(), buffer_.data() + buffer_.size());
+    return ok ? 0 : -1;
+  }
+  std::streampos seekoff(std::streamoff offset, std::ios_base::seekdir direction, std::ios_base::openmode) override {
+    if (sync() != 0) return std::streampos(-1);
+    const int whence = direction == std::ios_base::beg ? SEEK_SET : direction == std::ios_base::cur ? SEEK_CUR : SEEK_END;
+    return std::streampos(::lseek(descriptor_, offset, whence));
+  }
+  std::streampos seekpos(std::streampos position, std::ios_base::openmode mode) override {
+    return seekoff(position, std::ios_base::beg, mode);
+  }
+
+ private:
+  bool write_all(const char* data, size_t size) {
+    while (size > 0) {
+      const ssize_t n = ::write(descriptor_, data, size);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) {
+        error_ = errno;
+        return false;
+      }
+      data += n;
+      size -= static_cast<size_t>(n);
+    }
+    return true;
+  }
+
+  int descriptor_;
+  int error_ = 0;
+  std::vector<char> buffer_;
+};
+
+std::string parent_of(const std::filesystem::path& path) {
+  const auto parent = path.parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  check(in.good() && !std::filesystem::is_directory(path), "cannot read ", path.string(), ": ",
+        std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
+  std::ostringstream out;
+  out << in.rdbuf();
+  check(!in.bad(), "cannot read ", path.string());
+  return out.str();
+}
+
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
+  std::string temporary = path.string() + ".XXXXXX";
+  const int descriptor = ::mkstemp(temporary.data());
+  check(descriptor >= 0, "cannot write ", path.string(), ": ", std::strerror(errno));
+  const auto abandon = [&](const std::string& why) {
+    ::close(descriptor);
+    ::unlink(temporary.c_str());
+    fail("cannot write ", path.string(), ": ", why);
+  };
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  ::fchmod(descriptor, 0666 & ~mask);  // mkstemp makes files private
+  DescriptorBuffer buffer(descriptor);
+  std::ostream out(&buffer);
+  try {
+    write(out);
+  } catch (...) {
+    ::close(descriptor);
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  out.flush();
+  if (!out.good()) abandon(buffer.error() ? std::strerror(buffer.error()) : "the stream failed");
+  if (::fsync(descriptor) != 0) abandon(std::strerror(errno));
+  ::close(descriptor);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const std::string why = std::strerror(errno);
+    ::unlink(temporary.c_str());
+    fail("cannot write ", path.string(), ": ", why);
+  }
+  // The rename itself is durable only once the folder is on disk.
+  if (const int folder = ::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY); folder >= 0) {
+    ::fsync(folder);
+    ::close(folder);
+  }
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  write_file_atomically(path, [&](std::ostream& out) { out.write(content.data(), static_cast<std::streamsize>(content.size())); });
+}
+
+void make_directories(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  check(!error && std::filesystem::is_directory(path), "cannot create folder ", path.string(), ": ",
+        error ? error.message() : "a file of that name stands there");
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  check(descriptor >= 0, "cannot read ", path.string(), ": ", std::strerror(errno));
+  struct stat info {};
+  if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(descriptor);
+    fail("cannot read ", path.string(), ": not a regular file");
+  }
+  const auto size = static_cast<size_t>(info.st_size);
+  // A private, writable map: tensors over it may be written by mistake without harm to the file.
+  void* data = size == 0 ? nullptr : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
+  const int error = errno;
+  ::close(descriptor);
+  check(size == 0 || data != MAP_FAILED, "cannot map ", path.string(), ": ", std::strerror(error));
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace crescendo

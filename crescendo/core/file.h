@@ -1,0 +1,44 @@
+// Files: whole reads, memory maps, and writes that happen wholly or not at all.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace crescendo {
+
+std::string read_file(const std::filesystem::path& path);
+
+// Writes through a temporary file beside `path`: write, fsync, rename, fsync of the folder. On any failure (a full disk,
+// no permission, an exception from `write`) the temporary file is removed and what stood at `path` is untouched.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+// Creates a folder and its parents; the error names the path.
+void make_directories(const std::filesystem::path& path);
+
+// A file mapped for reading. Tensors that view it keep it alive through the shared pointer.
+class MappedFile {
+ public:
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  MappedFile(std::filesystem::path path, const std::byte* data, size_t size)
+      : path_(std::move(path)), data_(data), size_(size) {}
+  std::filesystem::path path_;
+  const std::byte* data_;
+  size_t size_;
+};
+
+}  // namespace crescendo

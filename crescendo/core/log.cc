@@ -1,0 +1,77 @@
+#include "crescendo/core/log.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+namespace crescendo {
+
+namespace {
+std::atomic<LogLevel> g_level{LogLevel::kNormal};
+
+void write_line(std::string_view prefix, std::string_view line) {
+  std::fprintf(stderr, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(), static_cast<int>(line.size()),
+               line.data());
+}
+}  // namespace
+
+void set_log_level(LogLevel level) { g_level = level; }
+LogLevel log_level() { return g_level; }
+
+void log_info(std::string_view line) {
+  if (g_level != LogLevel::kQuiet) write_line("", line);
+}
+void log_verbose(std::string_view line) {
+  if (g_level == LogLevel::kVerbose) write_line("", line);
+}
+void log_warning(std::string_view line) { write_line("crescendo: warning: ", line); }
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string format_duration(double seconds) {
+  const auto s = static_cast<long>(std::lround(std::max(0.0, seconds)));
+  char text[64];
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%ld h %02ld min", s / 3600, s / 60 % 60);
+  else if (s >= 60)
+    std::snprintf(text, sizeof text, "%ld min %02ld s", s / 60, s % 60);
+  else
+    std::snprintf(text, sizeof text, "%ld s", s);
+  return text;
+}
+
+Progress::Progress(std::string title)
+    : title_(std::move(title)), start_s_(now_s()), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() { finish(); }
+
+void Progress::update(double done, std::string_view detail) {
+  if (log_level() == LogLevel::kQuiet) return;
+  const double now = now_s();
+  if (now - last_shown_s_ < (terminal_ ? 0.1 : 5.0) && done < 1.0) return;
+  last_shown_s_ = now;
+  shown_ = true;
+  done = std::clamp(done, 0.0, 1.0);
+  const double elapsed = now - start_s_;
+  const std::string left = done > 0.0 && done < 1.0 ? ", " + format_duration(elapsed / done * (1 - done)) + " left" : "";
+  constexpr int kWidth = 24;
+  const int filled = static_cast<int>(std::lround(done * kWidth));
+  const std::string bar = std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), '.');
+  std::fprintf(stderr, "%s%s [%s] %3.0f %%  %.*s%s%s", terminal_ ? "\r" : "", title_.c_str(), bar.c_str(), done * 100,
+               static_cast<int>(detail.size()), detail.data(), left.c_str(), terminal_ ? "\033[K" : "\n");
+  std::fflush(stderr);
+}
+
+void Progress::finish(std::string_view line) {
+  if (shown_ && terminal_) std::fprintf(stderr, "\r\033[K");
+  shown_ = false;
+  if (!line.empty()) log_info(line);
+}
+
+}  // namespace crescendo

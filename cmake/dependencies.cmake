@@ -15,7 +15,7 @@ target_include_directories(crescendo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS
 target_link_libraries(crescendo_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
 
 add_library(crescendo_flags INTERFACE)
-target_compile_options(crescendo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror=return-type)
+target_compile_options(crescendo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local -Werror=return-type)
 if(CRESCENDO_SANITIZER)
   target_compile_options(crescendo_flags INTERFACE -fsanitize=${CRESCENDO_SANITIZER} -fno-omit-frame-pointer
                                                    -fno-sanitize-recover=all)

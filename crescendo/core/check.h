@@ -45,12 +45,14 @@ template <class... Args>
 
 template <class... Args>
 void check(bool ok, Args&&... args) {
-  if (!ok) [[unlikely]] fail(std::forward<Args>(args)...);
+  if (!ok) [[unlikely]]
+    fail(std::forward<Args>(args)...);
 }
 
 template <class... Args>
 void check_usage(bool ok, Args&&... args) {
-  if (!ok) [[unlikely]] usage_error(std::forward<Args>(args)...);
+  if (!ok) [[unlikely]]
+    usage_error(std::forward<Args>(args)...);
 }
 
 }  // namespace crescendo

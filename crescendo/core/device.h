@@ -1,13 +1,11 @@
 // Where and in which precision tensors live, and the few places where LibTorch 1.13 and 2.x differ.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <string>
 
-namespace crescendo {
+#include "crescendo/core/tensor.h"
 
-using at::Tensor;
+namespace crescendo {
 
 // "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
 at::Device parse_device(const std::string& name);

@@ -22,7 +22,9 @@ template <class E>
 EnumName(E, const char*) -> EnumName<E>;
 
 template <class E>
-concept NamedEnum = std::is_enum_v<E> && requires(E e) { enum_table(e); };
+concept NamedEnum = std::is_enum_v<E> && requires(E e) {
+  enum_table(e);
+};
 
 template <NamedEnum E>
 std::string enum_name(E value) {

@@ -32,7 +32,9 @@ struct IgnoreField {
 };
 
 template <class T>
-concept HasFields = requires(T& t, IgnoreField v) { T::fields(t, v); };
+concept HasFields = requires(T& t, IgnoreField v) {
+  T::fields(t, v);
+};
 
 template <class T>
 struct IsVector : std::false_type {};
@@ -105,8 +107,8 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
   }
 }
 
-// Applies one "key.sub=value" assignment, as --set takes it. The value is read as JSON where it is valid JSON, else as a
-// string, so that both cfg=3 and filter=fourier work.
+// Applies one "key.sub=value" assignment, as --set takes it. The value is read as JSON where it is valid JSON, else as
+// a string, so that both cfg=3 and filter=fourier work.
 template <HasFields T>
 void set_field(T& value, const std::string& assignment) {
   const size_t equals = assignment.find('=');

@@ -14,8 +14,8 @@ namespace crescendo {
 
 std::string read_file(const std::filesystem::path& path);
 
-// Writes through a temporary file beside `path`: write, fsync, rename, fsync of the folder. On any failure (a full disk,
-// no permission, an exception from `write`) the temporary file is removed and what stood at `path` is untouched.
+// Writes through a temporary file beside `path`: write, fsync, rename, fsync of the folder. On any failure (a full
+// disk, no permission, an exception from `write`) the temporary file is removed and what stood at `path` is untouched.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 

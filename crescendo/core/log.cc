@@ -30,9 +30,7 @@ void log_verbose(std::string_view line) {
 }
 void log_warning(std::string_view line) { write_line("crescendo: warning: ", line); }
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string format_duration(double seconds) {
   const auto s = static_cast<long>(std::lround(std::max(0.0, seconds)));
@@ -59,10 +57,12 @@ void Progress::update(double done, std::string_view detail) {
   shown_ = true;
   done = std::clamp(done, 0.0, 1.0);
   const double elapsed = now - start_s_;
-  const std::string left = done > 0.0 && done < 1.0 ? ", " + format_duration(elapsed / done * (1 - done)) + " left" : "";
+  const std::string left =
+      done > 0.0 && done < 1.0 ? ", " + format_duration(elapsed / done * (1 - done)) + " left" : "";
   constexpr int kWidth = 24;
   const int filled = static_cast<int>(std::lround(done * kWidth));
-  const std::string bar = std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), '.');
+  const std::string bar =
+      std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kWidth - filled), '.');
   std::fprintf(stderr, "%s%s [%s] %3.0f %%  %.*s%s%s", terminal_ ? "\r" : "", title_.c_str(), bar.c_str(), done * 100,
                static_cast<int>(detail.size()), detail.data(), left.c_str(), terminal_ ? "\033[K" : "\n");
   std::fflush(stderr);

@@ -1,8 +1,8 @@
 // Random numbers as a function of where they are used: one stream per image.
 //
-// Philox4x32-10 (Salmon et al. 2011) is a counter-based generator: number n of a stream needs no earlier one. A stream is
-// named by a seed (the image's) and up to three indices (purpose, outer step, inner step), so what an image gets does not
-// depend on the batch it is in, on threads, on the device or on the number of processes.
+// Philox4x32-10 (Salmon et al. 2011) is a counter-based generator: number n of a stream needs no earlier one. A stream
+// is named by a seed (the image's) and up to three indices (purpose, outer step, inner step), so what an image gets
+// does not depend on the batch it is in, on threads, on the device or on the number of processes.
 #pragma once
 
 #include <array>
@@ -43,7 +43,8 @@ class Rng {
   void fill_normal(std::span<float> out);   // the same numbers whatever the length asked at once (in even pieces)
   template <class T>
   void shuffle(std::span<T> items) {  // Fisher-Yates
-    for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[static_cast<size_t>(below(static_cast<int64_t>(i)))]);
+    for (size_t i = items.size(); i > 1; --i)
+      std::swap(items[i - 1], items[static_cast<size_t>(below(static_cast<int64_t>(i)))]);
   }
 
  private:

@@ -1,0 +1,36 @@
+// The noise schedule: cosine (Nichol and Dhariwal 2021, eq. 17), and its respacing to fewer steps.
+//
+// Everything is a table in double, indexed by the inner step i = 0 .. T-1 (0 is the least noisy); `timesteps[i]` is the
+// original t that the head is told.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace crescendo {
+
+constexpr int64_t kTrainingTimesteps = 1000;
+
+struct Schedule {
+  std::vector<int64_t> timesteps;  // (T) original t
+  std::vector<double> beta;        // (T)
+  std::vector<double> alpha_bar;   // (T) product of 1 - beta
+  std::vector<double> alpha_bar_prev;
+  std::vector<double> min_log_variance;  // log of the posterior's variance, its first entry clipped to the second
+  std::vector<double> max_log_variance;  // log beta
+  std::vector<double> mean_coef_x0;      // posterior mean = coef_x0 * x_0 + coef_xt * x_t
+  std::vector<double> mean_coef_xt;
+  int64_t steps() const { return static_cast<int64_t>(timesteps.size()); }
+};
+
+// All kTrainingTimesteps steps.
+const Schedule& training_schedule();
+
+// T of the original steps: the stride 999 / (T - 1) is added up in double and each sum rounded half to even; T = 1
+// takes t = 0. Needs 1 <= T <= kTrainingTimesteps.
+std::vector<int64_t> respaced_timesteps(int64_t steps);
+Schedule respace(int64_t steps);
+// The schedule that visits exactly these original timesteps, increasing.
+Schedule schedule_of(const std::vector<int64_t>& timesteps);
+
+}  // namespace crescendo

@@ -1,0 +1,43 @@
+// From noise to a token: reverse diffusion, one function per solver, one signature for all.
+#pragma once
+
+#include <array>
+#include <functional>
+
+#include "crescendo/core/enums.h"
+#include "crescendo/core/tensor.h"
+#include "crescendo/diffusion/schedule.h"
+
+namespace crescendo {
+
+// eps and variance fraction, guidance included, at inner step i of the schedule: each (M, C) float.
+struct Denoised {
+  Tensor eps;
+  Tensor variance_fraction;
+};
+using DenoiseFn = std::function<Denoised(const Tensor& x, int64_t i)>;
+// Noise added after the n-th evaluation, n = 0 at the noisiest step: (M, C).
+using StepNoiseFn = std::function<Tensor(int64_t n)>;
+
+enum class Solver { kDdpm, kDdim };
+constexpr auto enum_table(Solver) {
+  return std::array{EnumName{Solver::kDdpm, "ddpm"}, EnumName{Solver::kDdim, "ddim"}};
+}
+
+// Ancestral sampling with the learned variance (Nichol and Dhariwal 2021); `temperature` scales the noise of each step.
+Tensor ddpm_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
+                   double temperature);
+
+// Deterministic (Song et al. 2021, eq. 12 with sigma = 0); takes no noise. Its first x_0 estimate divides by
+// sqrt(alpha_bar) = 5e-5 at t = 999, so the schedule should start lower: see solver_schedule.
+Tensor ddim_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
+                   double temperature);
+
+Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
+             double temperature);
+
+// The respacing a solver wants: DDPM visits t = 999, as published; DDIM starts at t <= 980.
+Schedule solver_schedule(Solver solver, int64_t steps);
+bool uses_step_noise(Solver solver);
+
+}  // namespace crescendo

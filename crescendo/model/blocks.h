@@ -1,0 +1,60 @@
+// Transformer blocks: the ViT block of the class models and the cross-attention block of the text model.
+#pragma once
+
+#include <optional>
+#include <variant>
+
+#include "crescendo/nn/layers.h"
+
+namespace crescendo {
+
+struct BlockConfig {
+  int64_t width;  // D
+  int64_t heads;
+  int64_t attention_width;  // heads * channels of a head
+  int64_t mlp_ratio;
+};
+
+// What a block may look at besides its tokens.
+struct BlockInput {
+  Tensor context;                  // (B, N, D) text; undefined in class models
+  std::optional<Tensor> key_bias;  // (B, 1, 1, M): -inf where a row is padding
+  Dropout attention_dropout, projection_dropout;
+};
+
+// x + attn(LN x); x + mlp(LN x). GELU exact, LayerNorm eps 1e-6.
+class VitBlock {
+ public:
+  VitBlock(const Scope& scope, const BlockConfig& config);
+  Tensor operator()(Tensor x, const BlockInput& in) const;  // (B, M, D) -> (B, M, D)
+
+ private:
+  int64_t heads_;
+  LayerNorm norm1_;
+  Linear qkv_, proj_;
+  LayerNorm norm2_;
+  Linear fc1_, fc2_;
+};
+
+// x + self(LN x); x + cross(LN x, text); x + ff(LN x). LayerNorms without affine, eps 1e-5; GELU by tanh.
+class CrossBlock {
+ public:
+  CrossBlock(const Scope& scope, const BlockConfig& config);
+  Tensor operator()(Tensor x, const BlockInput& in) const;
+
+ private:
+  struct Attention {
+    Attention(const Scope& scope, const BlockConfig& config);
+    Linear to_q, to_k, to_v, to_out;
+    Tensor operator()(const Tensor& x, const Tensor& context, int64_t heads, const std::optional<Tensor>& bias,
+                      const BlockInput& in) const;
+  };
+  int64_t heads_;
+  LayerNorm norm_;
+  Attention self_, cross_;
+  Linear ff0_, ff2_;
+};
+
+using Block = std::variant<VitBlock, CrossBlock>;
+
+}  // namespace crescendo

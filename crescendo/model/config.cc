@@ -1,0 +1,58 @@
+#include "crescendo/model/config.h"
+
+#include <algorithm>
+
+#include "crescendo/core/check.h"
+
+namespace crescendo {
+
+void ModelConfig::validate() const {
+  const auto positive = [](const char* name, int64_t value, int64_t most) {
+    check(value >= 1 && value <= most, "model: ", name, " must be in 1..", most, ", got ", value);
+  };
+  positive("width", width, 1 << 16);
+  positive("heads", heads, 1 << 10);
+  positive("mlp_ratio", mlp_ratio, 64);
+  positive("diffusion_width", diffusion_width, 1 << 16);
+  positive("diffusion_blocks", diffusion_blocks, 1 << 10);
+  positive("latent_channels", latent_channels, 1 << 12);
+  positive("latent_height", latent_height, 1 << 12);
+  positive("latent_width", latent_width, 1 << 12);
+  positive("patch", patch, std::min(latent_height, latent_width));
+  positive("levels", levels, std::min(latent_height, latent_width));
+  check(encoder_blocks >= 0 && decoder_blocks >= 0 && encoder_blocks + decoder_blocks <= 1 << 10,
+        "model: encoder_blocks and decoder_blocks must be in 0..1024, got ", encoder_blocks, " and ", decoder_blocks);
+  check(head_dim >= 0 && head_dim <= 1 << 12, "model: head_dim must be in 0..4096, got ", head_dim);
+  check(head_dim > 0 || width % heads == 0, "model: width ", width, " is not a multiple of heads ", heads);
+  check(latent_height % patch == 0 && latent_width % patch == 0, "model: patch ", patch, " does not divide the latent ",
+        latent_height, " x ", latent_width);
+  if (is_text()) {
+    positive("text_hidden", text_hidden, 1 << 16);
+    positive("text_length", text_length, 1 << 16);
+    check(buffer_size == 0, "model: a text model has no class rows, so buffer_size must be 0, got ", buffer_size);
+  } else {
+    positive("classes", classes, 1 << 24);
+    positive("buffer_size", buffer_size, 1 << 12);
+  }
+}
+
+ModelConfig model_preset(std::string_view name) {
+  std::vector<std::string> names;
+  for (const ModelPreset& p : kModelPresets) {
+    names.emplace_back(p.name);
+    if (p.name != name) continue;
+    ModelConfig c;
+    c.kind = name.starts_with("mar") ? ModelKind::kMarClass : ModelKind::kFarClass;
+    c.width = p.width;
+    c.encoder_blocks = c.decoder_blocks = p.blocks;
+    c.heads = p.heads;
+    c.diffusion_blocks = p.diffusion_blocks;
+    c.diffusion_width = p.diffusion_width;
+    return c;
+  }
+  std::string list;
+  for (const auto& n : names) list += (list.empty() ? "" : ", ") + n;
+  usage_error("no model preset '", name, "'; there are ", list);
+}
+
+}  // namespace crescendo

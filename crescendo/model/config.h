@@ -1,0 +1,91 @@
+// What a model is: sizes, conditioning, levels. Stored as config.json beside the weights.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "crescendo/core/enums.h"
+#include "crescendo/core/fields.h"
+#include "crescendo/spectral/lowpass.h"
+
+namespace crescendo {
+
+enum class ModelKind { kFarClass, kFarText, kMarClass };
+constexpr auto enum_table(ModelKind) {
+  return std::array{EnumName{ModelKind::kFarClass, "far-class"}, EnumName{ModelKind::kFarText, "far-text"},
+                    EnumName{ModelKind::kMarClass, "mar-class"}};
+}
+
+struct ModelConfig {
+  ModelKind kind = ModelKind::kFarClass;
+  int64_t width = 768;  // D
+  int64_t encoder_blocks = 12;
+  int64_t decoder_blocks = 12;
+  int64_t heads = 12;
+  int64_t head_dim = 0;  // 0: width / heads
+  int64_t mlp_ratio = 4;
+  int64_t diffusion_width = 1024;
+  int64_t diffusion_blocks = 6;
+  int64_t latent_channels = 16;  // C of the latent
+  int64_t latent_height = 16;    // H
+  int64_t latent_width = 16;     // W
+  int64_t patch = 1;
+  int64_t levels = 16;  // F
+  FilterType filter = FilterType::kSpatial;
+  int64_t buffer_size = 64;  // copies of the class vector in front
+  int64_t classes = 1000;
+  int64_t text_hidden = 0;  // width of the text encoder's states (text models)
+  int64_t text_length = 0;  // N
+  bool masked = true;       // trained with masks; changes how it should be sampled, not a shape
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("kind", s.kind, "far-class, far-text or mar-class");
+    v("width", s.width, "width of the transformer");
+    v("encoder_blocks", s.encoder_blocks, "transformer blocks in the encoder");
+    v("decoder_blocks", s.decoder_blocks, "transformer blocks in the decoder");
+    v("heads", s.heads, "attention heads");
+    v("head_dim", s.head_dim, "channels of a head; 0 is width / heads");
+    v("mlp_ratio", s.mlp_ratio, "hidden width of a block's MLP over its width");
+    v("diffusion_width", s.diffusion_width, "width of the diffusion head");
+    v("diffusion_blocks", s.diffusion_blocks, "blocks of the diffusion head");
+    v("latent_channels", s.latent_channels, "channels of the latent");
+    v("latent_height", s.latent_height, "height of the latent in cells");
+    v("latent_width", s.latent_width, "width of the latent in cells");
+    v("patch", s.patch, "side of the square of latent cells that makes a token");
+    v("levels", s.levels, "frequency levels F");
+    v("filter", s.filter, "low-pass filter: spatial (a) or fourier (b)");
+    v("buffer_size", s.buffer_size, "copies of the class vector in front of the tokens");
+    v("classes", s.classes, "number of classes");
+    v("text_hidden", s.text_hidden, "width of the text states (text models)");
+    v("text_length", s.text_length, "text positions (text models)");
+    v("masked", s.masked, "trained with masked tokens");
+  }
+
+  int64_t grid_height() const { return latent_height / patch; }
+  int64_t grid_width() const { return latent_width / patch; }
+  int64_t tokens() const { return grid_height() * grid_width(); }             // L
+  int64_t token_channels() const { return latent_channels * patch * patch; }  // channels of a token
+  int64_t attention_width() const { return heads * (head_dim ? head_dim : width / heads); }
+  bool is_text() const { return kind == ModelKind::kFarText; }
+  bool level_input() const { return kind != ModelKind::kMarClass; }
+  // Throws where sizes contradict each other.
+  void validate() const;
+};
+
+// B, L and H as published for FAR, and for MAR.
+struct ModelPreset {
+  std::string_view name;
+  int64_t width, blocks, heads, diffusion_blocks, diffusion_width;
+};
+inline constexpr std::array kModelPresets{
+    ModelPreset{"far-b", 768, 12, 12, 6, 1024},   // 207.9 M parameters
+    ModelPreset{"far-l", 1024, 16, 16, 3, 1024},  // 426.4 M
+    ModelPreset{"far-h", 1280, 20, 16, 3, 1024},  // 811.7 M
+    ModelPreset{"mar-b", 768, 12, 12, 6, 1024},   ModelPreset{"mar-l", 1024, 16, 16, 8, 1280},
+    ModelPreset{"mar-h", 1280, 20, 16, 12, 1536},
+};
+ModelConfig model_preset(std::string_view name);
+
+}  // namespace crescendo

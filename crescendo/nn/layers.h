@@ -1,0 +1,42 @@
+// Layers: the few that FAR, its diffusion head and the tokenizer are made of.
+#pragma once
+
+#include <optional>
+
+#include "crescendo/nn/params.h"
+
+namespace crescendo {
+
+// Dropout while training; a default-constructed one does nothing.
+struct Dropout {
+  double rate = 0.0;
+  Tensor operator()(const Tensor& x) const;
+};
+
+struct Linear {
+  Linear() = default;
+  Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
+  Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
+  Tensor weight;                             // (out, in)
+  Tensor bias;                               // (out)
+};
+
+// Over the last dimension; without affine where weight is undefined.
+struct LayerNorm {
+  LayerNorm(int64_t width, double eps) : width(width), eps(eps) {}
+  LayerNorm(const Scope& scope, int64_t width, double eps);
+  Tensor operator()(const Tensor& x) const;
+  int64_t width;
+  double eps;
+  Tensor weight, bias;  // (width)
+};
+
+// softmax(q k^T / sqrt(d)) v with q (B, heads, N, d), k and v (B, heads, M, d). `bias` is added to the scores and
+// broadcasts to (B, heads, N, M). Lengths of zero are legal.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias, Dropout dropout);
+
+// (B, N, heads * d) -> (B, heads, N, d) and back.
+Tensor split_heads(const Tensor& x, int64_t heads);
+Tensor merge_heads(const Tensor& x);
+
+}  // namespace crescendo

@@ -1,0 +1,112 @@
+#include "crescendo/nn/params.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/rng.h"
+
+namespace crescendo {
+
+namespace {
+
+std::string shape_text(at::IntArrayRef shape) { return concat(shape); }
+
+// FNV-1a, so that a parameter's stream depends on its name alone.
+uint64_t hash_name(const std::string& name) {
+  uint64_t h = 0xCBF29CE484222325;
+  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return h;
+}
+
+Tensor draw(const std::string& name, at::IntArrayRef shape, Init init, uint64_t seed) {
+  Tensor t = at::zeros(shape, at::kFloat);
+  if (init == Init::kZeros) return t;
+  if (init == Init::kOnes) return t.fill_(1);
+  Rng rng(derive_seed(seed, hash_name(name)), Draw::kOther);
+  const std::span<float> values(t.data_ptr<float>(), static_cast<size_t>(t.numel()));
+  if (init == Init::kNormal002 || init == Init::kNormal1) {
+    rng.fill_normal(values);
+    return init == Init::kNormal002 ? t.mul_(0.02) : t;
+  }
+  const double fan_out = static_cast<double>(shape[0]), fan_in = static_cast<double>(t.numel()) / fan_out;
+  // PyTorch's default for convolutions, kaiming_uniform(a = sqrt 5), is the bound 1 / sqrt(fan_in).
+  const double bound = init == Init::kXavierUniform ? std::sqrt(6.0 / (fan_in + fan_out)) : 1.0 / std::sqrt(fan_in);
+  for (float& v : values) v = static_cast<float>(rng.uniform(-bound, bound));
+  return t;
+}
+
+}  // namespace
+
+Params Params::random(uint64_t seed) {
+  Params p;
+  p.seed_ = seed;
+  return p;
+}
+
+Params Params::from(TensorMap source, std::string source_name, std::vector<std::string> ignored) {
+  Params p;
+  p.random_ = false;
+  p.source_ = std::move(source);
+  p.source_name_ = std::move(source_name);
+  p.ignored_ = std::move(ignored);
+  return p;
+}
+
+Tensor Params::add(const std::string& name, at::IntArrayRef shape, Init init) {
+  Tensor t;
+  if (random_) {
+    t = draw(name, shape, init, seed_);
+  } else if (auto it = source_.find(name); it == source_.end()) {
+    problems_.push_back("missing " + name + " " + shape_text(shape));
+    t = at::empty({0});
+  } else {
+    used_.insert(name);
+    t = it->second;
+    if (t.sizes() != shape)
+      problems_.push_back(name + " has shape " + shape_text(t.sizes()) + ", expected " + shape_text(shape));
+    else if (!t.is_floating_point())
+      problems_.push_back(name + " is not a floating-point tensor");
+  }
+  items_.emplace_back(name, t);
+  return t;
+}
+
+void Params::finish() const {
+  std::vector<std::string> problems = problems_;
+  for (const auto& [name, tensor] : source_) {
+    if (used_.contains(name)) continue;
+    const bool ignored =
+        std::any_of(ignored_.begin(), ignored_.end(), [&, &n = name](const auto& p) { return n.starts_with(p); });
+    if (!ignored) problems.push_back("surplus " + name + " " + shape_text(tensor.sizes()));
+  }
+  if (problems.empty()) return;
+  constexpr size_t kShown = 12;
+  std::string list;
+  for (size_t i = 0; i < std::min(kShown, problems.size()); ++i) list += "\n  " + problems[i];
+  if (problems.size() > kShown) list += concat("\n  and ", problems.size() - kShown, " more");
+  fail(source_name_, " does not hold the weights of this model:", list);
+}
+
+TensorMap Params::map() const { return {items_.begin(), items_.end()}; }
+
+int64_t Params::count() const {
+  int64_t n = 0;
+  for (const auto& item : items_) n += item.second.numel();
+  return n;
+}
+
+void Params::set_requires_grad(bool on) {
+  for (auto& item : items_) item.second.set_requires_grad(on);
+}
+
+void Params::to(at::Device device, at::ScalarType dtype) {
+  for (auto& item : items_)
+    if (item.second.device() != device || item.second.scalar_type() != dtype)
+      item.second.set_data(item.second.to(device, dtype));
+}
+
+}  // namespace crescendo

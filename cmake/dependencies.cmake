@@ -14,6 +14,16 @@ add_library(crescendo_torch INTERFACE)
 target_include_directories(crescendo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 target_link_libraries(crescendo_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
 
+# Text: regular expressions over Unicode (10.40 knows \p{White_Space}), and normal forms. Neither ships a CMake package.
+foreach(library pcre2-8 utf8proc)
+  string(REPLACE "-8" "" name ${library})
+  find_library(CRESCENDO_${name}_LIBRARY ${library} REQUIRED)
+  find_path(CRESCENDO_${name}_INCLUDE_DIR ${name}.h REQUIRED)
+  add_library(crescendo_${name} INTERFACE)
+  target_include_directories(crescendo_${name} SYSTEM INTERFACE ${CRESCENDO_${name}_INCLUDE_DIR})
+  target_link_libraries(crescendo_${name} INTERFACE ${CRESCENDO_${name}_LIBRARY})
+endforeach()
+
 add_library(crescendo_flags INTERFACE)
 target_compile_options(crescendo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local -Werror=return-type)
 if(CRESCENDO_SANITIZER)

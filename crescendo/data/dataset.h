@@ -1,0 +1,51 @@
+// Data sets: an index -> a picture (3, side, side) with its class and caption.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "crescendo/data/shapes.h"
+
+namespace crescendo {
+
+struct Sample {
+  Tensor image;       // (3, side, side) uint8
+  int64_t label = 0;  // class id; 0 where there are no classes
+};
+
+// Users extend this. All functions may be called from several threads at once.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;
+  virtual const std::vector<std::string>& classes() const = 0;  // names by id; empty for a set of captions only
+  virtual Sample get(int64_t index) const = 0;                  // an unreadable picture is an error that names it
+  virtual int64_t label(int64_t index) const = 0;               // without reading the picture
+  // What the picture shows, for text models; the class name unless the set knows better.
+  virtual std::string caption(int64_t index) const { return classes().at(static_cast<size_t>(label(index))); }
+  // Makes a batch in threads.
+  virtual LabelledImages batch(std::span<const int64_t> indices) const;
+
+ protected:
+  void check_index(int64_t index) const;
+};
+
+// What --data takes, pictures cropped to `side`:
+//   shapes[:count=32000,seed=0]                 one object each, 80 classes
+//   scenes[:count=32000,seed=0,split=train]     one to four objects with captions; split train, heldout or all
+//   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/..., or captions:
+//                                               DIR/*.{jpg,jpeg,png} each beside a .txt
+//   FILE.jsonl                                  lines of {"image": path, "caption": text}
+//   FILE.json                                   a list of [path, caption, ...], as FAR's text trainer reads
+// A folder that is called "shapes" is reached as "./shapes". Paths in files are relative to the file's folder.
+std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side);
+
+// The order in which an epoch visits a set, drawn from (seed, epoch): resuming needs no state.
+std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch);
+
+}  // namespace crescendo

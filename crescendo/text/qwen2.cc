@@ -1,0 +1,357 @@
+#include "crescendo/text/qwen2.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/rng.h"
+#include "crescendo/io/safetensors.h"
+
+namespace crescendo {
+
+namespace {
+
+constexpr std::array kArchitectures{"Qwen2ForCausalLM",
+                                    "Qwen2Model",
+                                    "Qwen2VLForConditionalGeneration",
+                                    "Qwen2VLModel",
+                                    "Qwen2_5_VLForConditionalGeneration",
+                                    "Qwen2_5_VLModel"};
+constexpr std::array kModelTypes{"qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"};
+constexpr double kInitialStd = 0.02;
+constexpr int64_t kLargestSize = int64_t{1} << 31;  // guards products of sizes
+
+template <class List>
+void check_known(const List& known, const Json& name, const std::string& what) {
+  check(name.is_string() && std::find(known.begin(), known.end(), name.get<std::string>()) != known.end(), what, " ",
+        name.dump().substr(0, 80), " is not supported; supported are ", Json(known).dump());
+}
+
+bool is_set(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && !it->is_null();
+}
+
+std::string shape_text(at::IntArrayRef shape) { return concat(shape); }
+
+// Names, comma between, cut off where there are very many.
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 24;
+  std::string out;
+  for (size_t i = 0; i < std::min(names.size(), kMost); ++i) out += (i ? ", " : "") + names[i];
+  if (names.size() > kMost) out += concat(" and ", names.size() - kMost, " more");
+  return out;
+}
+
+bool is_norm(const std::string& name) { return name.ends_with("norm.weight"); }
+
+// The parts of a checkpoint that a text encoder has no use for.
+bool is_unused(const std::string& name) {
+  return name.ends_with("lm_head.weight") || name.starts_with("visual.") ||
+         name.find(".visual.") != std::string::npos || name.ends_with("rotary_emb.inv_freq");
+}
+
+// x * cos + rotate_half(x) * sin: channel i turns with channel i + d/2 (Su et al. 2021, in Hugging Face's channel
+// order).
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {  // (B, N, heads, d), (N, 1, d/2)
+  const auto halves = x.chunk(2, -1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+}
+
+}  // namespace
+
+Qwen2Config Qwen2Config::from_json(const Json& root, const std::string& where) {
+  check(root.is_object(), where, " must be an object");
+  check(is_set(root, "architectures") || is_set(root, "model_type"), where,
+        " has no 'architectures' and no 'model_type'");
+  if (is_set(root, "architectures")) {
+    const Json& list = root["architectures"];
+    check(list.is_array() && !list.empty(), where, ": 'architectures' must be a list, got ", list.dump().substr(0, 80));
+    check_known(kArchitectures, list[0], where + ": architecture");
+  }
+  if (is_set(root, "model_type")) check_known(kModelTypes, root["model_type"], where + ": model_type");
+  // Newer files of models with a vision tower keep the text tower's sizes in an object of their own.
+  const Json& json = is_set(root, "text_config") ? root["text_config"] : root;
+  check(json.is_object(), where, ": 'text_config' must be an object");
+  check(!is_set(root, "quantization_config"), where, ": quantized weights ('quantization_config') are not supported");
+
+  Qwen2Config config;
+  std::string missing;
+  const auto read = [&](const Json& from, const char* key, auto& value) {
+    if (!is_set(from, key)) {
+      missing += concat(missing.empty() ? "" : ", ", key);
+      return;
+    }
+    const Json& item = from[key];
+    using T = std::decay_t<decltype(value)>;
+    const bool fits = std::is_same_v<T, int64_t> ? item.is_number_integer() : item.is_number();
+    check(fits, where, ": '", key, "' must be a ", std::is_same_v<T, int64_t> ? "whole number" : "number", ", got ",
+          item.dump().substr(0, 80));
+    value = item.get<T>();
+  };
+  read(json, "hidden_size", config.hidden_size);
+  read(json, "intermediate_size", config.intermediate_size);
+  read(json, "num_hidden_layers", config.num_hidden_layers);
+  read(json, "num_attention_heads", config.num_attention_heads);
+  read(json, "num_key_value_heads", config.num_key_value_heads);
+  read(json, "vocab_size", config.vocab_size);
+  read(json, "rms_norm_eps", config.rms_norm_eps);
+  const bool nested_rope = is_set(json, "rope_parameters") && json["rope_parameters"].is_object();
+  read(nested_rope && !is_set(json, "rope_theta") ? json["rope_parameters"] : json, "rope_theta", config.rope_theta);
+  if (!is_set(json, "hidden_act")) missing += concat(missing.empty() ? "" : ", ", "hidden_act");
+  check(missing.empty(), where, " lacks: ", missing);
+  check_known(std::array{"silu"}, json["hidden_act"], where + ": activation (hidden_act)");
+  if (is_set(json, "head_dim"))
+    read(json, "head_dim", config.head_dim);
+  else
+    config.head_dim = config.num_attention_heads > 0 ? config.hidden_size / config.num_attention_heads : 0;
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!is_set(json, key) || !json[key].is_object()) continue;
+    for (const char* type : {"rope_type", "type"})  // "mrope" turns text alone as plain rotary positions do
+      if (is_set(json[key], type)) check_known(std::array{"default", "mrope"}, json[key][type], where + ": " + key);
+  }
+  if (is_set(json, "use_sliding_window") && json["use_sliding_window"] == Json(true))
+    read(json, "sliding_window", config.sliding_window);
+  check(missing.empty(), where, " lacks: ", missing);
+  config.validate(where);
+  return config;
+}
+
+Json Qwen2Config::to_json() const {
+  Json json{{"architectures", Json::array({"Qwen2ForCausalLM"})},
+            {"model_type", "qwen2"},
+            {"hidden_size", hidden_size},
+            {"intermediate_size", intermediate_size},
+            {"num_hidden_layers", num_hidden_layers},
+            {"num_attention_heads", num_attention_heads},
+            {"num_key_value_heads", num_key_value_heads},
+            {"vocab_size", vocab_size},
+            {"rms_norm_eps", rms_norm_eps},
+            {"rope_theta", rope_theta},
+            {"hidden_act", "silu"},
+            {"initializer_range", kInitialStd},
+            {"max_position_embeddings", 32768},
+            {"tie_word_embeddings", true},
+            {"use_sliding_window", sliding_window > 0}};
+  if (sliding_window > 0) json["sliding_window"] = sliding_window;
+  if (head_dim * num_attention_heads != hidden_size) json["head_dim"] = head_dim;
+  return json;
+}
+
+void Qwen2Config::validate(const std::string& where) const {
+  const auto check_size = [&](const char* name, int64_t value) {
+    check(value >= 1 && value < kLargestSize, where, ": ", name, " must be in 1..", kLargestSize - 1, ", got ", value);
+  };
+  check_size("hidden_size", hidden_size);
+  check_size("intermediate_size", intermediate_size);
+  check_size("num_attention_heads", num_attention_heads);
+  check_size("num_key_value_heads", num_key_value_heads);
+  check_size("vocab_size", vocab_size);
+  check(num_hidden_layers >= 1 && num_hidden_layers <= 10000, where, ": num_hidden_layers must be in 1..10000, got ",
+        num_hidden_layers);
+  check_size("head_dim", head_dim);
+  check(head_dim % 2 == 0, where, ": the width of a head must be even, got ", head_dim);
+  check(num_attention_heads % num_key_value_heads == 0, where, ": num_attention_heads (", num_attention_heads,
+        ") must be a multiple of num_key_value_heads (", num_key_value_heads, ")");
+  check(rms_norm_eps >= 0 && std::isfinite(rms_norm_eps), where, ": rms_norm_eps must not be negative, got ",
+        rms_norm_eps);
+  check(rope_theta > 0 && std::isfinite(rope_theta), where, ": rope_theta must be positive, got ", rope_theta);
+  check(sliding_window >= 0, where, ": sliding_window must not be negative, got ", sliding_window);
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> Qwen2Config::parameters() const {
+  const int64_t queries = num_attention_heads * head_dim, keys = num_key_value_heads * head_dim;
+  std::vector<std::pair<std::string, std::vector<int64_t>>> list{
+      {"model.embed_tokens.weight", {vocab_size, hidden_size}}};
+  for (int64_t i = 0; i < num_hidden_layers; ++i) {
+    const std::string layer = concat("model.layers.", i, ".");
+    for (const auto& [name, width] : {std::pair{"q_proj", queries}, {"k_proj", keys}, {"v_proj", keys}}) {
+      list.push_back({layer + "self_attn." + name + ".weight", {width, hidden_size}});
+      list.push_back({layer + "self_attn." + name + ".bias", {width}});
+    }
+    list.push_back({layer + "self_attn.o_proj.weight", {hidden_size, queries}});
+    list.push_back({layer + "mlp.gate_proj.weight", {intermediate_size, hidden_size}});
+    list.push_back({layer + "mlp.up_proj.weight", {intermediate_size, hidden_size}});
+    list.push_back({layer + "mlp.down_proj.weight", {hidden_size, intermediate_size}});
+    list.push_back({layer + "input_layernorm.weight", {hidden_size}});
+    list.push_back({layer + "post_attention_layernorm.weight", {hidden_size}});
+  }
+  list.push_back({"model.norm.weight", {hidden_size}});
+  return list;
+}
+
+TensorMap select_qwen2_weights(const Qwen2Config& config, TensorMap source, const std::string& where) {
+  // What stands in front of the embedding stands in front of everything.
+  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  std::vector<std::string> prefixes;
+  for (const auto& [name, tensor] : source)
+    if (name.ends_with(kEmbedding) && !is_unused(name))
+      prefixes.push_back(name.substr(0, name.size() - kEmbedding.size()));
+  check(prefixes.size() <= 1, where, " holds more than one '", kEmbedding, "'");
+  check(!prefixes.empty(), where, " lacks the tensor 'model.embed_tokens.weight'; is it a Qwen2 model?");
+  const std::string& prefix = prefixes[0];
+
+  TensorMap weights;
+  std::vector<std::string> missing, misshapen, left_over;
+  std::set<std::string> used;
+  for (const auto& [name, shape] : config.parameters()) {
+    const std::string stored = prefix + name.substr(std::string_view("model.").size());
+    const auto it = source.find(stored);
+    if (it == source.end()) {
+      missing.push_back(stored);
+      continue;
+    }
+    used.insert(stored);
+    if (it->second.sizes() != at::IntArrayRef(shape) || !it->second.is_floating_point())
+      misshapen.push_back(concat(stored, " (", shape_text(it->second.sizes()), " ", it->second.scalar_type(), " where ",
+                                 shape_text(shape), " is wanted)"));
+    weights.emplace(name, it->second);
+  }
+  for (const auto& [name, tensor] : source)
+    if (!used.count(name) && !is_unused(name)) left_over.push_back(name);
+  std::string problems;
+  const auto report = [&](const char* what, const std::vector<std::string>& names) {
+    if (!names.empty()) problems += concat(problems.empty() ? "" : "; ", what, ": ", listed(names));
+  };
+  report("missing tensors", missing);
+  report("tensors of the wrong shape or type", misshapen);
+  report("tensors that Qwen2 does not have", left_over);
+  check(problems.empty(), where, " does not fit its config: ", problems);
+  return weights;
+}
+
+TensorMap random_qwen2_weights(const Qwen2Config& config, uint64_t seed) {
+  config.validate("Qwen2 config");
+  TensorMap weights;
+  uint64_t index = 0;
+  for (const auto& [name, shape] : config.parameters()) {
+    Tensor tensor = is_norm(name) ? at::ones(shape) : at::zeros(shape);
+    if (shape.size() == 2) {
+      Rng rng(derive_seed(seed, index), Draw::kOther);
+      rng.fill_normal({tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())});
+      tensor.mul_(kInitialStd);
+    }
+    weights.emplace(name, std::move(tensor));
+    ++index;
+  }
+  return weights;
+}
+
+void write_qwen2(const std::filesystem::path& folder, const Qwen2Config& config, const TensorMap& weights) {
+  TensorMap stored;
+  for (auto& [name, tensor] : select_qwen2_weights(config, weights, "write_qwen2: the weights"))
+    stored.emplace(name, tensor.detach().cpu().contiguous());
+  make_directories(folder);
+  Json json = config.to_json();
+  const at::ScalarType type = stored.at("model.norm.weight").scalar_type();
+  json["torch_dtype"] = type == at::kBFloat16 ? "bfloat16" : type == at::kHalf ? "float16" : "float32";
+  write_safetensors(folder / "model.safetensors", stored, {{"format", "pt"}});
+  write_json(folder / "config.json", json);
+}
+
+Qwen2::Qwen2(const Qwen2Config& config, TensorMap weights, const std::string& where)
+    : config_(config), weights_(select_qwen2_weights(config, std::move(weights), where)) {}
+
+Qwen2 Qwen2::load(const std::filesystem::path& folder) {
+  const auto config_path = folder / "config.json";
+  const Qwen2Config config = Qwen2Config::from_json(read_json(config_path), config_path.string());
+  return Qwen2(config, read_safetensors(folder).tensors, folder.string());
+}
+
+void Qwen2::to(at::Device device, at::ScalarType dtype) {
+  check_usage(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf || dtype == at::kDouble,
+              "Qwen2 computes in floating point only");
+  check_usage(!device.is_cpu() || dtype != at::kHalf, "Qwen2: fp16 cannot be computed on the CPU; use fp32 or bf16");
+  for (auto& [name, tensor] : weights_)
+    tensor = name == "model.embed_tokens.weight" ? tensor.to(device) : tensor.to(device, dtype);
+  dtype_ = dtype;
+}
+
+at::Device Qwen2::device() const { return weights_.at("model.norm.weight").device(); }
+
+Tensor Qwen2::weight(const std::string& name) const { return weights_.at(name).to(dtype_); }
+
+// RMSNorm (Zhang and Sennrich 2019): the mean square is taken in fp32 at least.
+Tensor Qwen2::norm(const Tensor& x, const std::string& name) const {
+  const Tensor wide = x.to(dtype_ == at::kDouble ? at::kDouble : at::kFloat);
+  const Tensor scale = (wide.square().mean(-1, /*keepdim=*/true) + config_.rms_norm_eps).rsqrt();
+  return (wide * scale).to(dtype_) * weight(name + ".weight");
+}
+
+// (M, in) -> (M, out). Without `at::linear`: its bias, added while the product is made, costs more than it saves.
+Tensor Qwen2::project(const Tensor& x, const std::string& name, bool bias) const {
+  const Tensor y = at::mm(x, weight(name + ".weight").t());
+  return bias ? y + weight(name + ".bias") : y;
+}
+
+Tensor Qwen2::attend(const Tensor& x, const std::string& layer, const Tensor& cos, const Tensor& sin,
+                     const Tensor& bias) const {
+  const int64_t batch = x.size(0), length = x.size(1), d = config_.head_dim;
+  const int64_t heads = config_.num_attention_heads, shared = config_.num_key_value_heads;
+  const Tensor rows = x.reshape({batch * length, config_.hidden_size});  // (B N, hidden)
+  const auto heads_of = [&](const char* name, int64_t count) {
+    return project(rows, layer + name, /*bias=*/true).view({batch, length, count, d});
+  };
+  const Tensor q = rotate(heads_of("q_proj", heads), cos, sin) / std::sqrt(static_cast<double>(d));  // (B, N, heads, d)
+  const Tensor k = rotate(heads_of("k_proj", shared), cos, sin);  // (B, N, shared, d)
+  const Tensor v = heads_of("v_proj", shared);                    // (B, N, shared, d)
+  // The heads of a group share keys: one product over all their queries, and no copies of the keys.
+  const Tensor grouped = q.transpose(1, 2).reshape({batch, shared, heads / shared * length, d});
+  Tensor scores = at::matmul(grouped, k.permute({0, 2, 3, 1}));  // (B, shared, group N, N)
+  scores = scores.view({batch, heads, length, length}) + bias;   // (B, heads, N, N)
+  const Tensor p = at::softmax(scores, -1, dtype_ == at::kDouble ? at::kDouble : at::kFloat).to(dtype_);
+  const Tensor out = at::matmul(p.view({batch, shared, heads / shared * length, length}), v.transpose(1, 2));
+  return out.view({batch, heads, length, d}).transpose(1, 2).reshape({batch * length, heads * d});
+}
+
+Tensor Qwen2::forward(const Tensor& input_ids, const Tensor& attention_mask) const {
+  check(input_ids.dim() == 2 && at::isIntegralType(input_ids.scalar_type(), /*includeBool=*/false),
+        "Qwen2: input_ids must be whole numbers of shape (B, N), got ", input_ids.scalar_type(), " of shape ",
+        input_ids.sizes());
+  const int64_t batch = input_ids.size(0), length = input_ids.size(1);
+  check(!attention_mask.defined() || attention_mask.sizes() == input_ids.sizes(),
+        "Qwen2: attention_mask must have the shape of input_ids, ", input_ids.sizes(), ", got ",
+        attention_mask.sizes());
+  check(config_.sliding_window == 0 || length <= config_.sliding_window, "Qwen2: ", length,
+        " tokens are longer than the sliding window of ", config_.sliding_window, ", which is not supported");
+  const Tensor ids = input_ids.to(device(), at::kLong);
+  const auto wide = dtype_ == at::kDouble ? at::kDouble : at::kFloat;
+  const auto options = at::TensorOptions(device()).dtype(wide);
+  if (ids.numel() == 0) return at::zeros({batch, length, config_.hidden_size}, options.dtype(dtype_));
+  const int64_t lowest = ids.min().item<int64_t>(), highest = ids.max().item<int64_t>();
+  check(lowest >= 0 && highest < config_.vocab_size, "Qwen2: token ids must be in 0..", config_.vocab_size - 1,
+        ", got ", lowest < 0 ? lowest : highest);
+
+  // Angles of rotary positions, in fp32 at least.
+  const int64_t half = config_.head_dim / 2;
+  const Tensor frequency = at::pow(config_.rope_theta, at::arange(half, options) / half).reciprocal();  // (d/2)
+  const Tensor angles = at::outer(at::arange(length, options), frequency).unsqueeze(1);                 // (N, 1, d/2)
+  const Tensor cos = angles.cos().to(dtype_), sin = angles.sin().to(dtype_);
+  // The lowest number instead of -inf: a row that may see nothing gets a mean, not a NaN.
+  Tensor hidden = at::ones({length, length}, options.dtype(at::kBool)).triu(1);  // (N, N), true: not seen
+  if (attention_mask.defined())
+    hidden = hidden.logical_or(attention_mask.to(device()).eq(0).view({batch, 1, 1, length}));  // (B, 1, N, N)
+  const double lowest_score = dtype_ == at::kBFloat16 ? -3.3895313892515355e38
+                              : dtype_ == at::kHalf   ? -65504.0
+                                                      : std::numeric_limits<float>::lowest();
+  const Tensor bias = at::zeros(hidden.sizes(), options.dtype(dtype_)).masked_fill(hidden, lowest_score);
+
+  Tensor x = weights_.at("model.embed_tokens.weight").index_select(0, ids.view(-1)).to(dtype_);
+  x = x.view({batch * length, config_.hidden_size});  // (B N, hidden)
+  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
+    const std::string layer = concat("model.layers.", i, ".");
+    const Tensor h = norm(x, layer + "input_layernorm").view({batch, length, -1});
+    x = x + project(attend(h, layer + "self_attn.", cos, sin, bias), layer + "self_attn.o_proj", /*bias=*/false);
+    const Tensor m = norm(x, layer + "post_attention_layernorm");
+    const Tensor gate = at::silu(project(m, layer + "mlp.gate_proj", false));  // (B N, intermediate)
+    x = x + project(gate * project(m, layer + "mlp.up_proj", false), layer + "mlp.down_proj", false);
+  }
+  return norm(x, "model.norm").view({batch, length, config_.hidden_size});
+}
+
+}  // namespace crescendo

@@ -13,6 +13,7 @@
 #include "crescendo/core/fields.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/captioned.h"
+#include "crescendo/data/captions.h"
 #include "crescendo/data/image_folder.h"
 #include "crescendo/data/shapes_dataset.h"
 
@@ -85,6 +86,13 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
     const auto settings = parse_settings(spec, sizeof "shapes", {"count", "seed"});
     return std::make_unique<ShapesDataset>(number_of<int64_t>(settings, "count", 32000, spec),
                                            number_of<uint64_t>(settings, "seed", 0, spec), side);
+  }
+  if (names(spec, "scenes")) {
+    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split"});
+    const auto split = settings.find("split");
+    return std::make_unique<ScenesDataset>(
+        number_of<int64_t>(settings, "count", 32000, spec), number_of<uint64_t>(settings, "seed", 0, spec),
+        split == settings.end() ? Split::kTrain : parse_enum<Split>(split->second, "--data " + spec + ": split"), side);
   }
   const std::filesystem::path path = spec;
   std::error_code ignored;

@@ -1,0 +1,57 @@
+// Scenes of one to four objects with captions in GenEval's six forms: (seed, index) -> scene, prompt.
+//
+// What the caption says holds in the picture, and nothing else is in it. Sixteen of the eighty pairs of colour and
+// figure are held out: the training split never shows them, the heldout split shows nothing else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "crescendo/core/enums.h"
+#include "crescendo/data/dataset.h"
+#include "crescendo/data/geneval.h"
+#include "crescendo/data/shapes.h"
+
+namespace crescendo {
+
+enum class Split { kTrain, kHeldout, kAll };
+constexpr auto enum_table(Split) {
+  return std::array{EnumName{Split::kTrain, "train"}, EnumName{Split::kHeldout, "heldout"},
+                    EnumName{Split::kAll, "all"}};
+}
+
+bool is_held_out(Colour colour, Figure figure);  // two colours of each figure
+
+struct CaptionedScene {
+  Scene scene;
+  GenevalPrompt prompt;
+};
+
+// The form is index mod 6, in the order of kGenevalTags.
+CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split = Split::kTrain, int64_t side = kShapesSide);
+// The same for a prompt at hand: one of the pictures that it describes.
+Scene draw_for_prompt(const GenevalPrompt& prompt, uint64_t seed, Split split = Split::kAll,
+                      int64_t side = kShapesSide);
+
+// Prompts to score a model with: up to `per_tag` different ones of each form.
+std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split split = Split::kAll);
+
+class ScenesDataset : public Dataset {
+ public:
+  ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side);
+  int64_t size() const override { return count_; }
+  const std::vector<std::string>& classes() const override { return no_classes_; }
+  Sample get(int64_t index) const override;
+  int64_t label(int64_t index) const override;
+  std::string caption(int64_t index) const override;
+
+ private:
+  int64_t count_;
+  uint64_t seed_;
+  Split split_;
+  int64_t side_;
+  std::vector<std::string> no_classes_;
+};
+
+}  // namespace crescendo

@@ -1,13 +1,10 @@
-// crescendo data: writes the program's own data set to files.
-#include "crescendo/cli/cmd_data.h"
-
-#include <cstdio>
+// crescendo data: writes the program's own data sets to files.
+#include <functional>
 #include <memory>
 
+#include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
-#include "crescendo/core/device.h"
 #include "crescendo/core/interrupt.h"
-#include "crescendo/core/json.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
@@ -17,67 +14,92 @@ namespace crescendo {
 namespace {
 
 struct DataArgs {
+  CommonOptions common;
   std::string out;
-  ShapesFolderOptions shapes;
-  int64_t threads = 0;
-  bool json = false, dry_run = false, quiet = false, verbose = false;
+  ShapesFolderOptions set;
+  std::string split = "train";  // scenes only
 };
 
-void run_shapes(DataArgs args, bool seed_given) {
-  set_log_level(args.quiet ? LogLevel::kQuiet : args.verbose ? LogLevel::kVerbose : LogLevel::kNormal);
-  set_threads(args.threads);
-  if (!seed_given) args.shapes.seed = random_seed();
-  Json report = {
-      {"out", args.out}, {"count", args.shapes.count}, {"seed", args.shapes.seed}, {"side", args.shapes.side}};
-  if (args.dry_run) {
-    std::printf("%s\n", report.dump(2).c_str());
-    return;
-  }
-  if (!seed_given) log_info(concat("seed ", args.shapes.seed));
+using OnProgress = std::function<bool(int64_t)>;
+
+// `config` holds what is particular to the set; `write` makes the files and returns how many pictures there are.
+void run(DataArgs args, bool seed_given, Json config,
+         const std::function<int64_t(const DataArgs&, const OnProgress&)>& write) {
+  args.common.apply();
+  if (!seed_given) args.set.seed = random_seed();
+  config["out"] = args.out;
+  config["count"] = args.set.count;
+  config["seed"] = args.set.seed;
+  config["side"] = args.set.side;
+  if (args.common.dry_run) return print_json(config);
+  if (!seed_given) log_info(concat("seed ", args.set.seed));
   catch_interrupts();
-  Progress progress("shapes");
-  const int64_t written = write_shapes_folder(args.out, args.shapes, [&](int64_t done) {
-    progress.update(static_cast<double>(done) / static_cast<double>(args.shapes.count),
-                    concat(done, " of ", args.shapes.count, " pictures"));
+  Progress progress("writing");
+  const int64_t written = write(args, [&](int64_t done) {
+    progress.update(static_cast<double>(done) / static_cast<double>(args.set.count),
+                    concat(done, " of ", args.set.count, " pictures"));
     return !interrupted();
   });
   progress.finish(concat(written, " pictures in ", args.out));
-  report["count"] = written;
-  if (args.json) std::printf("%s\n", report.dump(2).c_str());
-  check(written == args.shapes.count, "stopped after ", written, " of ", args.shapes.count,
+  config["count"] = written;
+  if (args.common.json) print_json(config);
+  check(written == args.set.count, "stopped after ", written, " of ", args.set.count,
         " pictures; what was finished is in ", args.out);
+}
+
+CLI::Option* add_set_options(CLI::App& command, DataArgs& args) {
+  command.add_option("--out", args.out, "folder to make; must be new or empty")->type_name("DIR")->required();
+  command.add_option("--count", args.set.count, "number of pictures")
+      ->type_name("N")
+      ->required()
+      ->check(CLI::Range(int64_t{1}, int64_t{100'000'000}));
+  command.add_option("--side", args.set.side, "height and width, pixels")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{16}, int64_t{4096}));
+  return command.add_option("--seed", args.set.seed, "seed of the set (default: drawn and printed)")->type_name("N");
 }
 
 }  // namespace
 
 void add_data_command(CLI::App& app) {
-  CLI::App* data = app.add_subcommand("data", "Make data sets");
+  CLI::App* data = app.add_subcommand("data", "Write the program's own data sets to files");
   data->require_subcommand(1);
-  const auto args = std::make_shared<DataArgs>();
-  CLI::App* shapes = data->add_subcommand("shapes", "Write the program's own data set as class folders of PNG files");
-  shapes->footer(
-      "DIR/<class name>/NNNNNN.png, and DIR/metadata.jsonl with every parameter drawn. Picture i depends on the seed\n"
-      "and i alone and is of class i mod 80, so a larger set begins with a smaller one.\n\n"
-      "Examples:\n"
-      "  crescendo data shapes --out shapes --count 32000 --seed 0\n"
-      "  crescendo data shapes --out small --count 800 --seed 1 --side 32");
-  shapes->add_option("--out", args->out, "Folder to make; must be new or empty")->type_name("DIR")->required();
-  shapes->add_option("--count", args->shapes.count, "Number of pictures")
-      ->type_name("N")
-      ->required()
-      ->check(CLI::Range(int64_t{1}, int64_t{100'000'000}));
-  CLI::Option* seed =
-      shapes->add_option("--seed", args->shapes.seed, "Seed of the set (default: drawn and printed)")->type_name("S");
-  shapes->add_option("--side", args->shapes.side, "Height and width")
-      ->type_name("PIXELS")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{16}, int64_t{4096}));
-  shapes->add_option("--threads", args->threads, "Threads; 0: one per core")->type_name("N")->capture_default_str();
-  shapes->add_flag("--json", args->json, "Report as JSON on stdout");
-  shapes->add_flag("--dry-run", args->dry_run, "Print the resolved configuration as JSON and stop");
-  shapes->add_flag("--quiet", args->quiet, "Say nothing but errors");
-  shapes->add_flag("--verbose", args->verbose, "Say more");
-  shapes->callback([args, seed] { run_shapes(*args, seed->count() > 0); });
+
+  const auto single = std::make_shared<DataArgs>();
+  CLI::App* shapes = data->add_subcommand(
+      "shapes",
+      "One object each, 80 classes: DIR/<class name>/NNNNNN.png, and DIR/metadata.jsonl with every parameter drawn.\n"
+      "Picture i is of class i mod 80 and depends on the seed and i alone, so a larger set begins with a smaller one.");
+  CLI::Option* single_seed = add_set_options(*shapes, *single);
+  single->common.add(*shapes);
+  add_examples(*shapes,
+               {"data shapes --out shapes --count 32000 --seed 0", "data shapes --out small --count 800 --side 32"});
+  shapes->callback([single, single_seed] {
+    run(*single, single_seed->count() > 0, {{"set", "shapes"}},
+        [](const DataArgs& args, const OnProgress& on_progress) {
+          return write_shapes_folder(args.out, args.set, on_progress);
+        });
+  });
+
+  const auto several = std::make_shared<DataArgs>();
+  CLI::App* scenes = data->add_subcommand("scenes",
+                                          "One to four objects with a caption: DIR/NNNNNN.png beside DIR/NNNNNN.txt, "
+                                          "and DIR/metadata.jsonl with GenEval's\n"
+                                          "metadata and every parameter drawn.");
+  CLI::Option* several_seed = add_set_options(*scenes, *several);
+  scenes->add_option("--split", several->split, "train, heldout (pairs of colour and shape that train lacks) or all")
+      ->capture_default_str();
+  several->common.add(*scenes);
+  add_examples(*scenes, {"data scenes --out scenes --count 32000 --seed 0",
+                         "data scenes --out unseen --count 600 --split heldout"});
+  scenes->callback([several, several_seed] {
+    const Split split = parse_enum<Split>(several->split, "--split");
+    run(*several, several_seed->count() > 0, {{"set", "scenes"}, {"split", enum_name(split)}},
+        [split](const DataArgs& args, const OnProgress& on_progress) {
+          return write_scenes_folder(args.out, args.set, split, on_progress);
+        });
+  });
 }
 
 }  // namespace crescendo

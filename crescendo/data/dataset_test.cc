@@ -154,6 +154,20 @@ TEST_F(DatasetTest, ShapesFolderIsTheSameSetOnDisk) {
   EXPECT_EQ(std::distance(fs::directory_iterator(out.parent_path()), fs::directory_iterator()), 1);
 }
 
+TEST_F(DatasetTest, ScenesFolderReadsBackInTwoLayouts) {
+  const fs::path out = folder_ / "scenes";
+  EXPECT_EQ(write_scenes_folder(out, {12, 3, 64}, Split::kTrain), 12);
+  const auto pairs = open_dataset(out.string(), 64);
+  const auto lines = open_dataset((out / "metadata.jsonl").string(), 64);
+  const auto drawn = open_dataset("scenes:count=12,seed=3", 64);
+  for (int64_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(pairs->caption(i), drawn->caption(i));
+    EXPECT_EQ(lines->caption(i), drawn->caption(i));
+    EXPECT_TRUE(at::equal(pairs->get(i).image, drawn->get(i).image));
+    EXPECT_TRUE(at::equal(lines->get(i).image, drawn->get(i).image));
+  }
+}
+
 TEST_F(DatasetTest, StoppingEarlyKeepsWhatIsFinished) {
   const fs::path out = folder_ / "shapes";
   const int64_t done = write_shapes_folder(out, {1000, 0, 64}, [](int64_t) { return false; });

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "crescendo/core/check.h"
@@ -74,10 +75,32 @@ void write_plainly(const fs::path& path, std::string_view content) {
   check(out.good(), path.string(), ": cannot be written; is the disk full?");
 }
 
-std::string file_name(int64_t index) {
+std::string six_digits(int64_t index) {
   const std::string digits = std::to_string(index);
-  return shapes_class_name(single_class(index)) + "/" + std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') +
-         digits + ".png";
+  return std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
+}
+
+std::string single_file_name(int64_t index) {
+  return shapes_class_name(single_class(index)) + "/" + six_digits(index) + ".png";
+}
+
+// Writes pictures 0..count-1 in threads; `write` makes the files of one picture, `describe` its line of metadata.
+int64_t write_folder(PendingFolder& folder, int64_t count, const std::function<void(int64_t)>& write,
+                     const std::function<Json(int64_t)>& describe, const std::function<bool(int64_t)>& on_progress) {
+  constexpr int64_t kChunk = 256;
+  std::string metadata;
+  int64_t done = 0;
+  while (done < count) {
+    const int64_t end = std::min(done + kChunk, count);
+    at::parallel_for(done, end, 16, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) write(i);
+    });
+    for (; done < end; ++done) metadata += describe(done).dump() + "\n";
+    if (on_progress && !on_progress(done)) break;
+  }
+  write_plainly(folder.work() / "metadata.jsonl", metadata);
+  folder.keep();
+  return done;
 }
 
 }  // namespace
@@ -88,29 +111,44 @@ int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& opti
   PendingFolder folder(out);
   for (int64_t id = 0; id < std::min(kShapeClasses, options.count); ++id)
     make_directories(folder.work() / shapes_class_name(id));
-  std::string metadata;
-  int64_t done = 0;
-  constexpr int64_t kChunk = 256;
-  while (done < options.count) {
-    const int64_t end = std::min(done + kChunk, options.count);
-    at::parallel_for(done, end, 16, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i)
-        write_plainly(folder.work() / file_name(i), encode_png(render(draw_single(options.seed, i, options.side))));
-    });
-    for (; done < end; ++done) {
-      const Json line = {{"file_name", file_name(done)},
-                         {"index", done},
-                         {"seed", options.seed},
-                         {"class", single_class(done)},
-                         {"class_name", shapes_class_name(single_class(done))},
-                         {"scene", scene_to_json(draw_single(options.seed, done, options.side))}};
-      metadata += line.dump() + "\n";
-    }
-    if (on_progress && !on_progress(done)) break;
-  }
-  write_plainly(folder.work() / "metadata.jsonl", metadata);
-  folder.keep();
-  return done;
+  const auto draw = [&](int64_t i) { return draw_single(options.seed, i, options.side); };
+  return write_folder(
+      folder, options.count,
+      [&](int64_t i) { write_plainly(folder.work() / single_file_name(i), encode_png(render(draw(i)))); },
+      [&](int64_t i) -> Json {
+        return {{"file_name", single_file_name(i)},
+                {"index", i},
+                {"seed", options.seed},
+                {"class", single_class(i)},
+                {"class_name", shapes_class_name(single_class(i))},
+                {"scene", scene_to_json(draw(i))}};
+      },
+      on_progress);
+}
+
+int64_t write_scenes_folder(const fs::path& out, const ShapesFolderOptions& options, Split split,
+                            const std::function<bool(int64_t)>& on_progress) {
+  check_usage(options.count > 0, "--count must be positive, got ", options.count);
+  PendingFolder folder(out);
+  const auto draw = [&](int64_t i) { return draw_captioned(options.seed, i, split, options.side); };
+  return write_folder(
+      folder, options.count,
+      [&](int64_t i) {
+        const CaptionedScene drawn = draw(i);
+        write_plainly(folder.work() / (six_digits(i) + ".png"), encode_png(render(drawn.scene)));
+        write_plainly(folder.work() / (six_digits(i) + ".txt"), drawn.prompt.prompt + "\n");
+      },
+      [&](int64_t i) -> Json {
+        const CaptionedScene drawn = draw(i);
+        return {{"image", six_digits(i) + ".png"},
+                {"caption", drawn.prompt.prompt},
+                {"index", i},
+                {"seed", options.seed},
+                {"split", enum_name(split)},
+                {"geneval", geneval_to_json(drawn.prompt)},
+                {"scene", scene_to_json(drawn.scene)}};
+      },
+      on_progress);
 }
 
 }  // namespace crescendo

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "crescendo/data/captions.h"
 #include "crescendo/data/dataset.h"
 
 namespace crescendo {
@@ -37,6 +38,11 @@ struct ShapesFolderOptions {
 // be new or empty; it appears when all is written. `on_progress` may return false to stop early: what was finished is
 // kept then. Returns the number of pictures.
 int64_t write_shapes_folder(const std::filesystem::path& out, const ShapesFolderOptions& options,
+                            const std::function<bool(int64_t done)>& on_progress = {});
+
+// The same for the scenes of captions.h: out/NNNNNN.png beside out/NNNNNN.txt with the caption, and metadata.jsonl with
+// GenEval's metadata and every drawn parameter.
+int64_t write_scenes_folder(const std::filesystem::path& out, const ShapesFolderOptions& options, Split split,
                             const std::function<bool(int64_t done)>& on_progress = {});
 
 }  // namespace crescendo

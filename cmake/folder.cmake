@@ -1,7 +1,8 @@
-# crescendo_folder(NAME SOURCES a.cc ... [TESTS a_test.cc ...] [USES other folders ...] [LINK libraries ...])
+# crescendo_folder(NAME SOURCES a.cc ... [TESTS a_test.cc ...] [USES other folders ...] [LINK libraries ...]
+#                  [TEST_USES folders that its tests alone need ...])
 # One library per folder of crescendo/, one test program for the tests that stand beside its code.
 function(crescendo_folder name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;USES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;USES;LINK;TEST_USES" ${ARGN})
   set(library crescendo_${name})
   add_library(${library} STATIC ${ARG_SOURCES})
   target_include_directories(${library} PUBLIC ${CMAKE_SOURCE_DIR})
@@ -11,7 +12,8 @@ function(crescendo_folder name)
   endforeach()
   target_link_libraries(${library} PUBLIC crescendo_torch ${ARG_LINK})
   if(CRESCENDO_TESTS AND ARG_TESTS)
-    crescendo_test(${name}_test SOURCES ${ARG_TESTS} LINK ${library})
+    list(TRANSFORM ARG_TEST_USES PREPEND crescendo_)
+    crescendo_test(${name}_test SOURCES ${ARG_TESTS} LINK ${library} ${ARG_TEST_USES})
   endif()
 endfunction()
 

@@ -1,0 +1,83 @@
+#include "crescendo/nn/layers.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+using test::relative_l2;
+
+TEST(Layers, LinearIsTheProduct) {
+  Params p = Params::random(1);
+  const Linear fc(Scope(p), 3, 2);
+  fc.bias.copy_(at::tensor({1.0f, -1.0f}));
+  const Tensor x = at::randn({4, 5, 3});
+  EXPECT_LT(relative_l2(fc(x), at::matmul(x, fc.weight.t()) + fc.bias), 1e-6);
+}
+
+TEST(Layers, LayerNormHasMeanZeroAndDeviationOne) {
+  const LayerNorm norm(64, 1e-6);
+  const Tensor y = norm(at::randn({10, 64}) * 3 + 5);
+  EXPECT_LT(y.mean(1).abs().max().item<double>(), 1e-5);
+  EXPECT_LT((y.var(1, /*unbiased=*/false) - 1).abs().max().item<double>(), 1e-4);
+  Params p = Params::random(1);
+  const LayerNorm affine(Scope(p), 64, 1e-6);
+  affine.weight.fill_(2);
+  affine.bias.fill_(0.5);
+  const Tensor x = at::randn({3, 64});
+  EXPECT_LT(relative_l2(affine(x), norm(x) * 2 + 0.5), 1e-6);
+}
+
+// Row by row, as the formula reads.
+TEST(Layers, AttentionIsTheWeightedMean) {
+  const Tensor q = at::randn({2, 3, 5, 8}), k = at::randn({2, 3, 7, 8}), v = at::randn({2, 3, 7, 8});
+  const Tensor out = attention(q, k, v, std::nullopt, {});
+  ASSERT_EQ(out.sizes(), q.sizes());
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t h = 0; h < 3; ++h)
+      for (int64_t n = 0; n < 5; ++n) {
+        const Tensor w = (at::mv(k[b][h], q[b][h][n]) / std::sqrt(8.0)).exp();  // (7)
+        EXPECT_LT(relative_l2(out[b][h][n], at::mv(v[b][h].t(), w / w.sum())), 1e-5);
+      }
+}
+
+TEST(Layers, AttentionIgnoresWhatTheBiasForbids) {
+  const Tensor q = at::randn({2, 3, 5, 8}), k = at::randn({2, 3, 7, 8}), v = at::randn({2, 3, 7, 8});
+  Tensor bias = at::zeros({2, 1, 1, 7});
+  bias.slice(3, 4).fill_(-std::numeric_limits<double>::infinity());
+  EXPECT_LT(
+      relative_l2(attention(q, k, v, bias, {}), attention(q, k.slice(2, 0, 4), v.slice(2, 0, 4), std::nullopt, {})),
+      1e-6);
+}
+
+TEST(Layers, AttentionOfNothing) {
+  const Tensor k = at::randn({2, 3, 7, 8});
+  EXPECT_EQ(attention(at::zeros({2, 3, 0, 8}), k, k, std::nullopt, {}).sizes(), (std::vector<int64_t>{2, 3, 0, 8}));
+  const Tensor none = at::zeros({2, 3, 0, 8});
+  EXPECT_EQ(attention(none, none, none, std::nullopt, {}).numel(), 0);
+}
+
+TEST(Layers, HeadsSplitAndMerge) {
+  const Tensor x = at::randn({2, 5, 12});
+  const Tensor split = split_heads(x, 3);
+  ASSERT_EQ(split.sizes(), (std::vector<int64_t>{2, 3, 5, 4}));
+  EXPECT_TRUE(at::equal(split[1][2][4], x[1][4].slice(0, 8, 12)));  // head 2 is channels 8..11
+  EXPECT_TRUE(at::equal(merge_heads(split), x));
+}
+
+TEST(Layers, DropoutDropsAndKeepsTheMean) {
+  const Tensor x = at::ones({100000});
+  EXPECT_TRUE(at::equal(Dropout{}(x), x));
+  const Tensor y = Dropout{0.25}(x);
+  EXPECT_NEAR((y == 0).to(at::kFloat).mean().item<double>(), 0.25, 0.01);
+  EXPECT_NEAR(y.mean().item<double>(), 1, 0.01);
+}
+
+}  // namespace
+}  // namespace crescendo

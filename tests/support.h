@@ -62,8 +62,7 @@ std::string usage_error_of(Action&& action) {
 }
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-#define EXPECT_CONTAINS(text, part) \
-  EXPECT_PRED2([](const std::string& t, const std::string& p) { return ::crescendo::test::contains(t, p); }, text, part)
+#define EXPECT_CONTAINS(text, part) EXPECT_PRED2(::crescendo::test::contains, text, part)
 
 // A folder that is removed again.
 class TemporaryDirectory {

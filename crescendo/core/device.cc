@@ -29,7 +29,7 @@ at::ScalarType parse_dtype(const std::string& name) {
   usage_error("--dtype must be fp32, bf16 or fp16, got '", name, "'");
 }
 
-std::string dtype_name(at::ScalarType type) {
+std::string precision_name(at::ScalarType type) {
   switch (type) {
     case at::kFloat:
       return "fp32";

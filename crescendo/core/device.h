@@ -11,7 +11,7 @@ namespace crescendo {
 at::Device parse_device(const std::string& name);
 // "fp32", "bf16" or "fp16".
 at::ScalarType parse_dtype(const std::string& name);
-std::string dtype_name(at::ScalarType type);
+std::string precision_name(at::ScalarType type);
 
 // 0 means one per core. LibTorch starts with one thread, so every program calls this once.
 void set_threads(int64_t threads);

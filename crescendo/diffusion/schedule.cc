@@ -54,12 +54,12 @@ Schedule schedule_of(const std::vector<int64_t>& timesteps) {
   return s;
 }
 
-std::vector<int64_t> respaced_timesteps(int64_t steps) {
-  check_usage(steps >= 1 && steps <= kTrainingTimesteps, "diffusion steps must be in 1..", kTrainingTimesteps, ", got ",
-              steps);
+std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start) {
+  check_usage(start >= 0 && start < kTrainingTimesteps, "the first timestep must be in 0..", kTrainingTimesteps - 1, ", got ", start);
+  check_usage(steps >= 1 && steps <= start + 1, "diffusion steps must be in 1..", start + 1, ", got ", steps);
   if (steps == 1) return {0};
   std::vector<int64_t> timesteps;
-  const double stride = static_cast<double>(kTrainingTimesteps - 1) / static_cast<double>(steps - 1);
+  const double stride = static_cast<double>(start) / static_cast<double>(steps - 1);
   double at = 0.0;
   for (int64_t i = 0; i < steps; ++i, at += stride) timesteps.push_back(static_cast<int64_t>(std::nearbyint(at)));
   return timesteps;

@@ -26,9 +26,9 @@ struct Schedule {
 // All kTrainingTimesteps steps.
 const Schedule& training_schedule();
 
-// T of the original steps: the stride 999 / (T - 1) is added up in double and each sum rounded half to even; T = 1
-// takes t = 0. Needs 1 <= T <= kTrainingTimesteps.
-std::vector<int64_t> respaced_timesteps(int64_t steps);
+// T of the original steps 0..start: the stride start / (T - 1) is added up in double and each sum rounded half to even;
+// T = 1 takes t = 0. Needs 1 <= T <= start + 1 <= kTrainingTimesteps.
+std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start = kTrainingTimesteps - 1);
 Schedule respace(int64_t steps);
 // The schedule that visits exactly these original timesteps, increasing.
 Schedule schedule_of(const std::vector<int64_t>& timesteps);

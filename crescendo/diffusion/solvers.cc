@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "crescendo/core/check.h"
@@ -45,15 +44,10 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
   fail("solve: no solver number ", static_cast<int>(solver));
 }
 
-Schedule solver_schedule(Solver solver, int64_t steps) {
-  std::vector<int64_t> t = respaced_timesteps(steps);
-  if (solver == Solver::kDdpm || steps == 1) return schedule_of(t);
-  constexpr int64_t kHighest = 980;
-  for (int64_t& v : t) v = v * kHighest / (kTrainingTimesteps - 1);
-  t.erase(std::unique(t.begin(), t.end()), t.end());
-  return schedule_of(t);
+Schedule solver_schedule(Solver solver, int64_t steps, int64_t start) {
+  constexpr int64_t kTop = kTrainingTimesteps - 1, kDdimStart = 980;
+  if (start == 0) start = solver == Solver::kDdim ? kDdimStart : kTop;
+  return schedule_of(respaced_timesteps(steps, start));
 }
-
-bool uses_step_noise(Solver solver) { return solver == Solver::kDdpm; }
 
 }  // namespace crescendo

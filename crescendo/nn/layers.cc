@@ -19,7 +19,10 @@ LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
       weight(scope.add("weight", {width}, Init::kOnes)),
       bias(scope.add("bias", {width}, Init::kZeros)) {}
 
-Tensor LayerNorm::operator()(const Tensor& x) const { return at::layer_norm(x, {width}, weight, bias, eps); }
+Tensor LayerNorm::operator()(const Tensor& x) const {
+  // Under autocast a product may have come out in low precision; the statistics are taken in the weights' own.
+  return at::layer_norm(weight.defined() ? x.to(weight.scalar_type()) : x, {width}, weight, bias, eps);
+}
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias,
                  Dropout dropout) {

@@ -47,9 +47,15 @@ Params Params::random(uint64_t seed) {
   return p;
 }
 
+Params Params::outline() {
+  Params p;
+  p.origin_ = Origin::kOutline;
+  return p;
+}
+
 Params Params::from(TensorMap source, std::string source_name, std::vector<std::string> ignored) {
   Params p;
-  p.random_ = false;
+  p.origin_ = Origin::kFile;
   p.source_ = std::move(source);
   p.source_name_ = std::move(source_name);
   p.ignored_ = std::move(ignored);
@@ -58,8 +64,10 @@ Params Params::from(TensorMap source, std::string source_name, std::vector<std::
 
 Tensor Params::add(const std::string& name, at::IntArrayRef shape, Init init) {
   Tensor t;
-  if (random_) {
+  if (origin_ == Origin::kRandom) {
     t = draw(name, shape, init, seed_);
+  } else if (origin_ == Origin::kOutline) {
+    t = at::empty(shape, at::device(at::kMeta).dtype(at::kFloat));
   } else if (auto it = source_.find(name); it == source_.end()) {
     problems_.push_back("missing " + name + " " + shape_text(shape));
     t = at::empty({0});

@@ -22,6 +22,8 @@ class Params {
  public:
   // Drawn anew; the same seed gives the same values, whatever the order in which parameters are asked for.
   static Params random(uint64_t seed);
+  // Names and shapes alone, for counting: the tensors lie on LibTorch's meta device and hold nothing.
+  static Params outline();
   // Taken from `source`, whose name stands in errors. Names in `source` that begin with one of `ignored` may stay
   // unused.
   static Params from(TensorMap source, std::string source_name, std::vector<std::string> ignored = {});
@@ -39,7 +41,8 @@ class Params {
   void to(at::Device device, at::ScalarType dtype);
 
  private:
-  bool random_ = true;
+  enum class Origin { kRandom, kOutline, kFile };
+  Origin origin_ = Origin::kRandom;
   uint64_t seed_ = 0;
   TensorMap source_;
   std::string source_name_;

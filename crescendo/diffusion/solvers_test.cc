@@ -1,0 +1,158 @@
+#include "crescendo/diffusion/solvers.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+using test::relative_l2;
+
+Tensor draw(at::IntArrayRef shape, uint64_t seed) {
+  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed));
+}
+
+constexpr std::array kSolvers{Solver::kDdpm, Solver::kDdim};
+
+// A model that knows the answer: eps is what stands between x and x_0.
+DenoiseFn knows(const Tensor& x0, const Schedule& s, double fraction = 0) {
+  return [=](const Tensor& x, int64_t i) -> Denoised {
+    const double a = s.alpha_bar[static_cast<size_t>(i)];
+    return {(x - x0 * std::sqrt(a)) / std::sqrt(1 - a), at::full_like(x, fraction)};
+  };
+}
+
+TEST(Solvers, RecoverTheImageFromAPerfectModel) {
+  const Tensor x0 = draw({5, 16}, 1), x_T = draw({5, 16}, 2);
+  for (const Solver solver : kSolvers) {
+    for (const int64_t steps : {1, 2, 8, 40}) {
+      const Schedule s = solver_schedule(solver, steps);
+      const StepNoiseFn noise = [](int64_t n) { return draw({5, 16}, 100 + static_cast<uint64_t>(n)); };
+      EXPECT_LT(relative_l2(solve(solver, knows(x0, s), s, x_T, noise, 1.0), x0), 1e-4)
+          << enum_name(solver) << " " << steps;
+    }
+  }
+}
+
+TEST(Solvers, VisitEveryStepOnceFromTheNoisiest) {
+  for (const Solver solver : kSolvers) {
+    const Schedule s = solver_schedule(solver, 6);
+    std::vector<int64_t> visited, noises;
+    const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
+      visited.push_back(i);
+      return {x * 0.5, at::zeros_like(x)};
+    };
+    const StepNoiseFn noise = [&](int64_t n) {
+      noises.push_back(n);
+      return at::zeros({2, 3});
+    };
+    solve(solver, denoise, s, draw({2, 3}, 1), noise, 1.0);
+    EXPECT_EQ(visited, (std::vector<int64_t>{5, 4, 3, 2, 1, 0}));
+    // The last step adds none.
+    EXPECT_EQ(noises, solver == Solver::kDdpm ? (std::vector<int64_t>{0, 1, 2, 3, 4}) : std::vector<int64_t>{})
+        << enum_name(solver);
+  }
+}
+
+// One ancestral step written out for one number.
+TEST(Solvers, DdpmStepIsThePosterior) {
+  const Schedule s = schedule_of({0, 400});
+  const double x = 0.7, eps = -0.3, v = 0.4, z = 1.1, temperature = 0.6;
+  std::vector<double> seen;
+  const DenoiseFn denoise = [&](const Tensor& now, int64_t) -> Denoised {
+    seen.push_back(now.item<double>());
+    return {at::full({1, 1}, eps), at::full({1, 1}, v)};
+  };
+  ddpm_sample(
+      denoise, s, at::full({1, 1}, x),
+      [&](int64_t) {
+        return at::full({1, 1}, z);
+      },
+      temperature);
+  const double a = s.alpha_bar[1], before = s.alpha_bar[0], beta = 1 - a / before;
+  const double x0 = (x - std::sqrt(1 - a) * eps) / std::sqrt(a);
+  const double mean = (std::sqrt(before) * beta * x0 + std::sqrt(1 - beta) * (1 - before) * x) / (1 - a);
+  const double variance = std::pow(beta * (1 - before) / (1 - a), (1 - v) / 2) * std::pow(beta, (1 + v) / 2);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_NEAR(seen[1], mean + temperature * std::sqrt(variance) * z, 1e-5);
+}
+
+TEST(Solvers, DdimStepKeepsTheNoise) {
+  const Schedule s = schedule_of({0, 400});
+  std::vector<double> seen;
+  const DenoiseFn denoise = [&](const Tensor& now, int64_t) -> Denoised {
+    seen.push_back(now.item<double>());
+    return {at::full({1, 1}, -0.3), {}};
+  };
+  ddim_sample(denoise, s, at::full({1, 1}, 0.7), {}, 1.0);
+  const double x0 = (0.7 + 0.3 * std::sqrt(1 - s.alpha_bar[1])) / std::sqrt(s.alpha_bar[1]);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_NEAR(seen[1], std::sqrt(s.alpha_bar[0]) * x0 - 0.3 * std::sqrt(1 - s.alpha_bar[0]), 1e-5);
+}
+
+// Data N(1, 0.5^2) has a closed form for eps: E[eps | x] = sqrt(1 - a) (x - sqrt(a) m) / (a s^2 + 1 - a).
+DenoiseFn gaussian_data(const Schedule& s) {
+  return [&s](const Tensor& x, int64_t i) -> Denoised {
+    const double a = s.alpha_bar[static_cast<size_t>(i)];
+    return {(x - std::sqrt(a)) * (std::sqrt(1 - a) / (a * 0.25 + 1 - a)), at::full_like(x, -1.0)};
+  };
+}
+
+TEST(Solvers, DdpmSamplesAKnownGaussian) {
+  const Schedule s = solver_schedule(Solver::kDdpm, 200);
+  const auto run = [&](double temperature) {
+    return ddpm_sample(
+        gaussian_data(s), s, draw({20000, 1}, 3),
+        [](int64_t n) {
+          return draw({20000, 1}, 100 + static_cast<uint64_t>(n));
+        },
+        temperature);
+  };
+  const Tensor x = run(1.0);
+  EXPECT_NEAR(x.mean().item<double>(), 1.0, 0.015);
+  EXPECT_NEAR(x.std().item<double>(), 0.5, 0.02);
+  EXPECT_LT(run(0.8).std().item<double>(), 0.47);  // cooler is narrower
+}
+
+// The deterministic path of a Gaussian is linear in x_T, so the result is known number by number.
+TEST(Solvers, DdimInvertsAKnownGaussian) {
+  const Schedule s = solver_schedule(Solver::kDdim, 400);
+  const Tensor x_T = draw({50, 1}, 4);
+  const double a = s.alpha_bar.back();
+  const Tensor expected = 1.0 + (x_T - std::sqrt(a)) * (0.5 / std::sqrt(a * 0.25 + 1 - a));
+  EXPECT_LT(relative_l2(ddim_sample(gaussian_data(s), s, x_T, {}, 1.0), expected), 0.01);
+}
+
+TEST(Solvers, TemperatureZeroAddsNothing) {
+  const Schedule s = solver_schedule(Solver::kDdpm, 10);
+  const auto run = [&](uint64_t seed) {
+    return ddpm_sample(
+        gaussian_data(s), s, draw({4, 1}, 3),
+        [=](int64_t) {
+          return draw({4, 1}, seed);
+        },
+        0.0);
+  };
+  EXPECT_TRUE(at::equal(run(1), run(2)));
+}
+
+TEST(Solvers, SchedulesStartWhereTheSolverWants) {
+  EXPECT_EQ(solver_schedule(Solver::kDdpm, 100).timesteps, respaced_timesteps(100));
+  for (const int64_t steps : {2, 8, 50, 100}) {
+    const Schedule s = solver_schedule(Solver::kDdim, steps);
+    EXPECT_EQ(s.steps(), steps);
+    EXPECT_EQ(s.timesteps.front(), 0);
+    EXPECT_EQ(s.timesteps.back(), 980);
+  }
+  EXPECT_EQ(solver_schedule(Solver::kDdim, 1).timesteps, std::vector<int64_t>{0});
+  EXPECT_EQ(solver_schedule(Solver::kDdpm, 10, 960).timesteps.back(), 960);
+  EXPECT_CONTAINS(test::usage_error_of([] { solver_schedule(Solver::kDdpm, 12, 10); }),
+                  "diffusion steps must be in 1..11, got 12");
+}
+
+}  // namespace
+}  // namespace crescendo

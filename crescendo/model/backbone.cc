@@ -110,7 +110,7 @@ Tensor Backbone::decode(const Tensor& encoded, const Tensor& condition, const To
   const int64_t buffer = config_.buffer_size;
   Tensor x = decoder_embed_(encoded);  // (B, buffer + V, D)
   if (mask.any()) {
-    Tensor all = mask_token_.expand({x.size(0), config_.tokens(), config_.width});
+    Tensor all = mask_token_.to(x.scalar_type()).expand({x.size(0), config_.tokens(), config_.width});
     if (mask.visible > 0) {
       const Tensor place =
           mask.missing.logical_not().cumsum(1).sub(1).clamp_min(0);  // (B, L) which visible token stands here

@@ -18,6 +18,11 @@ std::unique_ptr<FarModel> FarModel::random(const ModelConfig& config, uint64_t s
   return std::unique_ptr<FarModel>(new FarModel(config, Params::random(seed)));
 }
 
+std::unique_ptr<FarModel> FarModel::outline(const ModelConfig& config) {
+  config.validate();
+  return std::unique_ptr<FarModel>(new FarModel(config, Params::outline()));
+}
+
 std::unique_ptr<FarModel> FarModel::from(const ModelConfig& config, TensorMap weights, const std::string& source_name) {
   config.validate();
   return std::unique_ptr<FarModel>(new FarModel(config, Params::from(std::move(weights), source_name)));

@@ -11,6 +11,8 @@ namespace crescendo {
 class FarModel {
  public:
   static std::unique_ptr<FarModel> random(const ModelConfig& config, uint64_t seed);
+  // Names and shapes without values: params() lists and counts them.
+  static std::unique_ptr<FarModel> outline(const ModelConfig& config);
   // Takes the tensors as they are (mapped ones stay mapped); throws with names where they do not fit.
   static std::unique_ptr<FarModel> from(const ModelConfig& config, TensorMap weights, const std::string& source_name);
 

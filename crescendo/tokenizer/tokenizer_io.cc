@@ -1,0 +1,53 @@
+#include "crescendo/tokenizer/tokenizer_io.h"
+
+#include <ATen/ATen.h>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/io/safetensors.h"
+
+namespace crescendo {
+
+namespace {
+constexpr const char* kFormat = "crescendo-tokenizer-1";
+constexpr const char* kKind = "kl-vae";
+}  // namespace
+
+void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, const Json& training) {
+  make_directories(directory);
+  TensorMap weights = vae.params().map();
+  for (auto& [name, tensor] : weights) tensor = tensor.detach();
+  Json config = {{"format", kFormat}, {"kind", kKind}};
+  config.update(value_to_json(vae.config()));
+  if (!training.is_null()) config["training"] = training;
+  // The scale belongs to these weights, so it also lies inside their file: a pair of files from two moments is noticed.
+  write_safetensors(directory / "model.safetensors", weights,
+                    {{"format", "pt"}, {"latent_scale", Json(vae.config().latent_scale).dump()}});
+  write_json(directory / "config.json", config);
+}
+
+std::unique_ptr<KlVae> load_tokenizer(const std::filesystem::path& directory, at::Device device, at::ScalarType dtype) {
+  const auto config_path = directory / "config.json", weights_path = directory / "model.safetensors";
+  Json json = read_json(config_path);
+  const std::string where = config_path.string();
+  check(json.is_object(), where, " is not a tokenizer's config: an object is expected");
+  const auto expect = [&](const char* key, const char* value) {
+    check(json.contains(key) && json[key] == value, where, " is not a tokenizer's config: \"", key, "\" must be \"",
+          value, "\"");
+    json.erase(key);
+  };
+  expect("format", kFormat);
+  expect("kind", kKind);
+  json.erase("training");
+  KlVaeConfig config;
+  value_from_json(config, json, where);
+  Safetensors file = read_safetensors(weights_path);
+  if (const auto scale = file.metadata.find("latent_scale"); scale != file.metadata.end())
+    check(scale->second == Json(config.latent_scale).dump(), where, " gives latent_scale ", config.latent_scale,
+          ", but the weights beside it were written with ", scale->second, ": the two files do not belong together");
+  auto vae = KlVae::from(config, std::move(file.tensors), weights_path.string());
+  vae->params().to(device, dtype);
+  return vae;
+}
+
+}  // namespace crescendo

@@ -1,0 +1,19 @@
+// A tokenizer on disk: DIR/config.json (sizes, latent scale, training summary) and DIR/model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "crescendo/core/json.h"
+#include "crescendo/tokenizer/kl_vae.h"
+
+namespace crescendo {
+
+// `training` is kept in config.json as it is; null: nothing to tell.
+void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, const Json& training = nullptr);
+
+// From a tokenizer's folder, ready for use: on `device`, in `dtype`, without gradients.
+std::unique_ptr<KlVae> load_tokenizer(const std::filesystem::path& directory, at::Device device = at::kCPU,
+                                      at::ScalarType dtype = at::kFloat);
+
+}  // namespace crescendo

@@ -1,0 +1,82 @@
+#include "crescendo/order/noise.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <numeric>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/rng.h"
+
+namespace crescendo {
+
+SeededNoise::SeededNoise(std::vector<uint64_t> seeds, int64_t tokens, int64_t channels, at::Device device)
+    : seeds_(std::move(seeds)), tokens_(tokens), channels_(channels), device_(device) {}
+
+Tensor SeededNoise::draw(uint32_t purpose, int64_t a, int64_t b) const {
+  const auto batch = static_cast<int64_t>(seeds_.size());
+  const Tensor out = at::empty({batch, tokens_, channels_}, at::kFloat);
+  const auto per_image = static_cast<size_t>(tokens_ * channels_);
+  float* data = out.data_ptr<float>();
+  at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Rng rng(seeds_[static_cast<size_t>(i)], static_cast<Draw>(purpose), static_cast<uint32_t>(a), static_cast<uint32_t>(b));
+      rng.fill_normal({data + static_cast<size_t>(i) * per_image, per_image});
+    }
+  });
+  return out.to(device_);
+}
+
+Tensor SeededNoise::initial(int64_t s) const { return draw(static_cast<uint32_t>(Draw::kInitialNoise), s, 0); }
+Tensor SeededNoise::step(int64_t s, int64_t n) const { return draw(static_cast<uint32_t>(Draw::kStepNoise), s, n); }
+
+Tensor SeededNoise::order() const {
+  const Tensor out = at::empty({static_cast<int64_t>(seeds_.size()), tokens_}, at::kLong);
+  for (size_t i = 0; i < seeds_.size(); ++i) {
+    const std::span<int64_t> row(out[static_cast<int64_t>(i)].data_ptr<int64_t>(), static_cast<size_t>(tokens_));
+    std::iota(row.begin(), row.end(), int64_t{0});
+    Rng(seeds_[i], Draw::kOrder).shuffle(row);
+  }
+  return out.to(device_);
+}
+
+GivenNoise::GivenNoise(const TensorMap& tensors, const NoiseSource& fallback, int64_t batch, int64_t tokens, int64_t channels)
+    : fallback_(fallback) {
+  for (const auto& [name, tensor] : tensors) {
+    const auto expect = [&, &tensor = tensor, &name = name](int64_t leading, std::vector<int64_t> rest) {
+      check(tensor.dim() == leading + static_cast<int64_t>(rest.size()) && tensor.sizes().slice(static_cast<size_t>(leading)) == at::IntArrayRef(rest),
+            "noise file: ", name, " must be [", leading == 2 ? "S, T, " : leading == 1 ? "S, " : "", at::IntArrayRef(rest), "], got ", tensor.sizes());
+    };
+    if (name == "noise_init") {
+      expect(1, {batch, tokens, channels});
+      init_ = tensor.to(at::kFloat);
+    } else if (name == "noise_step") {
+      expect(2, {batch, tokens, channels});
+      step_ = tensor.to(at::kFloat);
+    } else if (name == "order") {
+      expect(0, {batch, tokens});
+      order_ = tensor.to(at::kLong);
+      const Tensor sorted = std::get<0>(at::sort(order_, 1));
+      check(at::equal(sorted, at::arange(tokens, at::kLong).expand({batch, tokens})), "noise file: each row of order must be a permutation of 0..", tokens - 1);
+    } else {
+      fail("noise file: unknown tensor ", name, "; it may hold noise_init, noise_step and order");
+    }
+  }
+}
+
+Tensor GivenNoise::initial(int64_t s) const {
+  if (!init_.defined()) return fallback_.initial(s);
+  check(s < init_.size(0), "noise file: noise_init holds ", init_.size(0), " outer steps, the plan has more");
+  return init_[s].to(fallback_.initial(s).device());
+}
+
+Tensor GivenNoise::step(int64_t s, int64_t n) const {
+  if (!step_.defined()) return fallback_.step(s, n);
+  check(s < step_.size(0) && n < step_.size(1), "noise file: noise_step holds ", step_.size(0), " outer and ", step_.size(1),
+        " inner steps, the plan has more");
+  return step_[s][n].to(fallback_.initial(s).device());
+}
+
+Tensor GivenNoise::order() const { return order_.defined() ? order_ : fallback_.order(); }
+
+}  // namespace crescendo

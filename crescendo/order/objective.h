@@ -1,0 +1,86 @@
+// The training objective of FAR and MAR (paper, sections 4.2 and 4.3), every choice a parameter.
+//
+//   level i, mask of ratio in [r_i, 1]  ->  z = backbone(lowpass(x, i) visible)  ->  w_i (mse + vb) of the head on x
+//
+// All that is random about an image is drawn from its own stream, so a batch may be split in any way.
+#pragma once
+
+#include "crescendo/model/far_model.h"
+
+namespace crescendo {
+
+enum class Target { kClean, kNextLevel };
+constexpr auto enum_table(Target) {
+  return std::array{EnumName{Target::kClean, "clean"}, EnumName{Target::kNextLevel, "next-level"}};
+}
+enum class LevelDraw { kImage, kBatch };
+constexpr auto enum_table(LevelDraw) {
+  return std::array{EnumName{LevelDraw::kImage, "image"}, EnumName{LevelDraw::kBatch, "batch"}};
+}
+enum class MaskDraw { kOff, kUniform, kTruncatedNormal, kCosine };
+constexpr auto enum_table(MaskDraw) {
+  return std::array{EnumName{MaskDraw::kOff, "off"}, EnumName{MaskDraw::kUniform, "uniform"},
+                    EnumName{MaskDraw::kTruncatedNormal, "truncated-normal"}, EnumName{MaskDraw::kCosine, "cosine"}};
+}
+enum class LossOver { kAll, kMasked };
+constexpr auto enum_table(LossOver) {
+  return std::array{EnumName{LossOver::kAll, "all"}, EnumName{LossOver::kMasked, "masked"}};
+}
+
+// The defaults are the paper's; published_objective() is what the released code does.
+struct ObjectiveOptions {
+  Target target = Target::kClean;
+  LevelDraw level_draw = LevelDraw::kImage;
+  double level_power = 1.0;
+  MaskDraw mask = MaskDraw::kUniform;
+  double mask_min_low = 0.7;
+  double mask_min_high = 0.0;
+  bool level_weight = true;
+  LossOver loss_over = LossOver::kAll;
+  int64_t diffusion_batch_mul = 4;
+  double timestep_power = 1.0;
+  double vb_weight = 1.0;
+  double label_dropout = 0.1;
+  double attention_dropout = 0.1;
+  double projection_dropout = 0.1;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("target", s.target, "clean (the latent itself, DMS) or next-level (its next low-pass, the ablation)");
+    v("level_draw", s.level_draw, "a level per image or one per batch");
+    v("level_power", s.level_power, "levels are drawn as F u^power, u uniform; above 1 favours low levels");
+    v("mask", s.mask, "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (what a sampler meets at level i, r_i unused)");
+    v("mask_min_low", s.mask_min_low, "r_i at the lowest level");
+    v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
+    v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
+    v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
+    v("diffusion_batch_mul", s.diffusion_batch_mul, "draws of (t, noise) per token");
+    v("timestep_power", s.timestep_power, "t is drawn as 1000 u^(1/power), u uniform; above 1 favours high noise");
+    v("vb_weight", s.vb_weight, "weight of the variational bound that trains the variance");
+    v("label_dropout", s.label_dropout, "share of images trained without their condition");
+    v("attention_dropout", s.attention_dropout, "dropout on attention weights");
+    v("projection_dropout", s.projection_dropout, "dropout on projections and in the MLP");
+  }
+  void validate() const;
+};
+
+ObjectiveOptions paper_objective();
+ObjectiveOptions published_objective();
+
+// w_i = 1 + sin(pi/2 i/F), where i = level + 1 is the level predicted from input `level`.
+double level_weight(int64_t level, int64_t levels);
+// The low end r_i of the mask ratio.
+double mask_ratio_min(const ObjectiveOptions& options, int64_t level, int64_t levels);
+
+struct ObjectiveResult {
+  Tensor loss;        // () mean over the batch, weighted
+  Tensor image_loss;  // (B) unweighted, detached
+  Tensor levels;      // (B) int64, CPU
+};
+
+// latents (B, C, H, W) in scaled units; condition (B, *, D) from the model with gradient; image_seeds: one stream each;
+// batch_seed names the stream of what is drawn once per batch.
+ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& options, const Lowpass& lowpass, const Tensor& latents,
+                          const Tensor& condition, const std::vector<uint64_t>& image_seeds, uint64_t batch_seed);
+
+}  // namespace crescendo

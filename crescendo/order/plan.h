@@ -1,0 +1,91 @@
+// Sampling as data: a plan is a list of outer steps, made by pure functions and executed by one sampler (sample.h).
+//
+// A preset says how levels, masks, guidance, temperature and inner steps run over the outer steps; options change single
+// choices. The plan itself can be printed (--dry-run) and tested without a model.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crescendo/diffusion/solvers.h"
+#include "crescendo/model/config.h"
+
+namespace crescendo {
+
+struct Step {
+  double level = 0;               // told to the diffusion head
+  std::optional<int64_t> filter;  // level of the low-pass applied to the prediction afterwards
+  int64_t masked = 0;             // tokens hidden from the encoder on entering this step
+  double guidance = 1;            // s in eps = u + s (c - u)
+  double temperature = 1;         // scales the noise of the inner steps
+  int64_t inner_steps = 100;      // T
+};
+
+struct Plan {
+  std::vector<Step> steps;
+  bool keep_predicted = false;  // MAR: a token is predicted once and kept; FAR predicts every token anew
+  bool random_order = false;    // tokens are revealed in a random order (mask modes)
+  Solver solver = Solver::kDdpm;
+  int64_t start_timestep = 0;  // noisiest t of every inner schedule; 0 is the solver's own
+  FilterType filter = FilterType::kSpatial;
+
+  int64_t inner_steps() const;  // in all
+};
+
+enum class CfgSchedule { kPreset, kLinear, kConstant };
+constexpr auto enum_table(CfgSchedule) {
+  return std::array{EnumName{CfgSchedule::kPreset, "preset"}, EnumName{CfgSchedule::kLinear, "linear"},
+                    EnumName{CfgSchedule::kConstant, "constant"}};
+}
+enum class MaskMode { kAuto, kOn, kOff };
+constexpr auto enum_table(MaskMode) {
+  return std::array{EnumName{MaskMode::kAuto, "auto"}, EnumName{MaskMode::kOn, "on"}, EnumName{MaskMode::kOff, "off"}};
+}
+enum class FilterChoice { kModel, kSpatial, kFourier };
+constexpr auto enum_table(FilterChoice) {
+  return std::array{EnumName{FilterChoice::kModel, "model"}, EnumName{FilterChoice::kSpatial, "spatial"},
+                    EnumName{FilterChoice::kFourier, "fourier"}};
+}
+
+// What a user or a model's config.json may choose. Zero or empty means: as the preset says.
+struct SamplerOptions {
+  std::string preset = "paper";
+  int64_t steps = 0;
+  std::vector<int64_t> levels;
+  double cfg = 3.0;
+  CfgSchedule cfg_schedule = CfgSchedule::kPreset;
+  double temperature = 1.0;
+  std::vector<int64_t> diffusion_steps;  // {T} or {first, last}
+  Solver solver = Solver::kDdpm;
+  int64_t start_timestep = 0;
+  MaskMode mask = MaskMode::kAuto;
+  FilterChoice filter = FilterChoice::kModel;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("preset", s.preset, "paper, published-nomask, published-mask, published-t2i or mar");
+    v("steps", s.steps, "outer steps; 0 is the preset's");
+    v("levels", s.levels, "level of every outer step, increasing; empty is the preset's");
+    v("cfg", s.cfg, "guidance scale s; 1 is none");
+    v("cfg_schedule", s.cfg_schedule, "how guidance runs over the outer steps");
+    v("temperature", s.temperature, "scale of the noise in the inner steps");
+    v("diffusion_steps", s.diffusion_steps, "inner steps: [T], or [first, last] to run linearly");
+    v("solver", s.solver, "solver of the inner steps");
+    v("start_timestep", s.start_timestep, "noisiest timestep of the inner steps; 0 is the solver's own (999 for ddpm)");
+    v("mask", s.mask, "mask mode; auto is how the model was trained");
+    v("filter", s.filter, "low-pass filter; model is the one it was trained with");
+  }
+};
+
+// Throws a usage error where options contradict each other, the preset or the model.
+Plan make_plan(const SamplerOptions& options, const ModelConfig& model);
+
+std::vector<std::string> sampler_preset_names();
+Json plan_to_json(const Plan& plan);
+
+// Tokens hidden on entering step k of S when revealing follows the cosine (paper, section 4.3; MaskGIT): all at k = 0,
+// floor(L cos(pi/2 k/S)) after that.
+int64_t cosine_masked(int64_t tokens, int64_t k, int64_t steps);
+
+}  // namespace crescendo

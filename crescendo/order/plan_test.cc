@@ -1,0 +1,288 @@
+#include "crescendo/order/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+using test::usage_error_of;
+using Ints = std::vector<int64_t>;
+
+ModelConfig mar() {
+  ModelConfig c;
+  c.kind = ModelKind::kMarClass;
+  return c;
+}
+
+Plan plan_of(const std::string& preset, const ModelConfig& model = {}, const Ints& levels = {}) {
+  SamplerOptions o;
+  o.preset = preset;
+  o.levels = levels;
+  return make_plan(o, model);
+}
+
+template <class F>
+auto column(const Plan& plan, F f) {
+  std::vector<decltype(f(plan.steps[0]))> out;
+  for (const Step& s : plan.steps) out.push_back(f(s));
+  return out;
+}
+Ints levels(const Plan& p) {
+  return column(p, [](const Step& s) { return static_cast<int64_t>(s.level); });
+}
+Ints masked(const Plan& p) {
+  return column(p, [](const Step& s) { return s.masked; });
+}
+// -1 for none.
+Ints filters(const Plan& p) {
+  return column(p, [](const Step& s) { return s.filter.value_or(-1); });
+}
+Ints inner(const Plan& p) {
+  return column(p, [](const Step& s) { return s.inner_steps; });
+}
+void expect_near(const std::vector<double>& values, auto formula) {
+  for (size_t k = 0; k < values.size(); ++k) EXPECT_NEAR(values[k], formula(static_cast<double>(k)), 1e-12) << "step " << k;
+}
+std::vector<double> guidance(const Plan& p) {
+  return column(p, [](const Step& s) { return s.guidance; });
+}
+std::vector<double> temperature(const Plan& p) {
+  return column(p, [](const Step& s) { return s.temperature; });
+}
+
+constexpr double kHalfPi = std::numbers::pi / 2;
+
+// The three published samplers, column by column.
+TEST(Plan, PublishedNomask) {
+  const Plan p = plan_of("published-nomask");
+  EXPECT_EQ(levels(p), (Ints{0, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
+  EXPECT_EQ(filters(p), (Ints{2, 3, 4, 5, 6, 7, 8, 9, 10, -1}));
+  EXPECT_EQ(masked(p), Ints(10, 0));
+  EXPECT_EQ(inner(p), Ints(10, 100));
+  expect_near(guidance(p), [](double k) { return 1 + 2 * k / 10; });
+  expect_near(temperature(p), [](double k) { return 0.8 + 0.2 * (1 - std::cos(kHalfPi * (k + 1) / 10)); });
+  EXPECT_FALSE(p.random_order);
+  EXPECT_FALSE(p.keep_predicted);
+}
+TEST(Plan, PublishedMask) {
+  const Plan p = plan_of("published-mask");
+  EXPECT_EQ(levels(p), (Ints{0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(filters(p), (Ints{-1, 12, 4, 5, 6, 7, 8, 9, 10, 11, -1}));
+  EXPECT_EQ(masked(p), (Ints{256, 253, 245, 232, 215, 193, 167, 138, 106, 72, 36}));
+  EXPECT_EQ(inner(p), Ints(11, 100));
+  expect_near(guidance(p), [](double k) { return 1 + 2 * k / 11; });
+  expect_near(temperature(p), [](double k) { return 0.85 + 0.15 * k / 11; });
+  EXPECT_TRUE(p.random_order);
+  EXPECT_FALSE(p.keep_predicted);
+}
+TEST(Plan, PublishedText) {
+  const Plan p = plan_of("published-t2i");
+  EXPECT_EQ(levels(p), (Ints{0, 2, 3, 4, 5, 6, 7, 8, 10, 13}));
+  EXPECT_EQ(filters(p), (Ints{2, 3, 4, 5, 6, 7, 8, 10, 13, -1}));
+  EXPECT_EQ(masked(p), (Ints{256, 252, 243, 228, 207, 181, 150, 116, 79, 40}));
+  EXPECT_EQ(inner(p), Ints(10, 100));
+  expect_near(guidance(p), [](double) { return 3.0; });
+  expect_near(temperature(p), [](double k) { return 0.8 + 0.2 * (1 - std::cos(kHalfPi * (k + 1) / 10)); });
+  EXPECT_TRUE(p.random_order);
+}
+
+TEST(Plan, PaperForAnyNumberOfSteps) {
+  for (const int64_t most : {1, 2, 5, 16}) {
+    ModelConfig model;
+    model.levels = most;
+    for (int64_t steps = 1; steps <= most; ++steps) {
+      SamplerOptions o;
+      o.steps = steps;
+      const Plan p = make_plan(o, model);
+      const auto level = levels(p);
+      ASSERT_EQ(static_cast<int64_t>(level.size()), steps);
+      EXPECT_EQ(level[0], 0);
+      if (steps > 1) EXPECT_EQ(level.back(), most - 1);
+      for (size_t k = 0; k < level.size(); ++k) {
+        EXPECT_EQ(p.steps[k].temperature, 1.0);
+        if (k == 0) continue;
+        EXPECT_GT(level[k], level[k - 1]);
+        EXPECT_LE(std::abs(static_cast<double>(level[k]) - static_cast<double>(k) * static_cast<double>(most - 1) / static_cast<double>(steps - 1)), 0.5);
+        EXPECT_EQ(p.steps[k - 1].filter, level[k]);  // as much as the next step was trained to see
+      }
+      EXPECT_FALSE(p.steps.back().filter.has_value());
+      EXPECT_DOUBLE_EQ(p.steps.back().guidance, 3.0);  // the ramp reaches s
+      EXPECT_EQ(p.steps.back().inner_steps, 100);
+      if (steps > 1) {
+        EXPECT_EQ(p.steps[0].guidance, 1.0);
+        EXPECT_EQ(p.steps[0].inner_steps, 40);
+      }
+      EXPECT_EQ(p.steps[0].masked, 256);
+    }
+  }
+}
+
+TEST(Plan, PaperDefaults) {
+  const Plan p = plan_of("paper");
+  EXPECT_EQ(levels(p), (Ints{0, 2, 3, 5, 7, 8, 10, 12, 13, 15}));
+  EXPECT_EQ(masked(p), (Ints{256, 252, 243, 228, 207, 181, 150, 116, 79, 40}));
+  EXPECT_EQ(inner(p), (Ints{40, 47, 53, 60, 67, 73, 80, 87, 93, 100}));
+  EXPECT_EQ(p.inner_steps(), 700);  // a mean of 70, as the paper says
+  ModelConfig small;
+  small.levels = 4;
+  EXPECT_EQ(levels(plan_of("paper", small)), (Ints{0, 1, 2, 3}));
+}
+
+TEST(Plan, MaskFollowsTheModelUnlessAsked) {
+  ModelConfig model;
+  for (const bool trained : {false, true}) {
+    model.masked = trained;
+    EXPECT_EQ(plan_of("paper", model).random_order, trained);
+    EXPECT_FALSE(plan_of("published-nomask", model).random_order);
+    EXPECT_TRUE(plan_of("published-mask", model).random_order);
+    for (const bool on : {false, true}) {
+      SamplerOptions o;
+      o.mask = on ? MaskMode::kOn : MaskMode::kOff;
+      const Plan p = make_plan(o, model);
+      EXPECT_EQ(p.random_order, on);
+      EXPECT_EQ(p.steps[0].masked, on ? 256 : 0);
+    }
+  }
+}
+
+TEST(Plan, OptionsChangeSingleChoices) {
+  SamplerOptions o;
+  o.levels = {0, 4, 9};
+  o.cfg = 2;
+  o.cfg_schedule = CfgSchedule::kConstant;
+  o.temperature = 0.9;
+  o.diffusion_steps = {20};
+  o.solver = Solver::kDdim;
+  o.filter = FilterChoice::kFourier;
+  Plan p = make_plan(o, {});
+  EXPECT_EQ(levels(p), (Ints{0, 4, 9}));
+  EXPECT_EQ(filters(p), (Ints{4, 9, -1}));
+  expect_near(guidance(p), [](double) { return 2.0; });
+  expect_near(temperature(p), [](double) { return 0.9; });
+  EXPECT_EQ(inner(p), Ints(3, 20));
+  EXPECT_EQ(p.solver, Solver::kDdim);
+  EXPECT_EQ(p.filter, FilterType::kFourier);
+
+  o.cfg_schedule = CfgSchedule::kLinear;
+  o.diffusion_steps = {10, 30};
+  o.filter = FilterChoice::kModel;
+  p = make_plan(o, {});
+  expect_near(guidance(p), [](double k) { return 1 + k / 2; });
+  EXPECT_EQ(inner(p), (Ints{10, 20, 30}));
+  EXPECT_EQ(p.filter, FilterType::kSpatial);
+  ModelConfig fourier;
+  fourier.filter = FilterType::kFourier;
+  EXPECT_EQ(make_plan(o, fourier).filter, FilterType::kFourier);
+  o.filter = FilterChoice::kSpatial;
+  EXPECT_EQ(make_plan(o, fourier).filter, FilterType::kSpatial);
+
+  // A published preset keeps its runs over other levels: temperature from 0.85, and every step but the last filters.
+  o = {};
+  o.preset = "published-mask";
+  o.levels = {0, 3, 6, 12};
+  o.temperature = 1.1;
+  p = make_plan(o, {});
+  EXPECT_EQ(filters(p), (Ints{3, 6, 12, -1}));
+  expect_near(temperature(p), [](double k) { return 0.85 + 0.25 * k / 4; });
+  expect_near(guidance(p), [](double k) { return 1 + 2 * k / 4; });
+}
+
+TEST(Plan, MarRevealsEachTokenOnce) {
+  for (const int64_t steps : {1, 2, 6, 64, 255, 256}) {
+    SamplerOptions o;
+    o.preset = "mar";
+    o.steps = steps;
+    const Plan p = make_plan(o, mar());
+    const auto m = masked(p);
+    ASSERT_EQ(static_cast<int64_t>(m.size()), steps);
+    EXPECT_EQ(m[0], 256);
+    for (size_t k = 1; k < m.size(); ++k) {
+      EXPECT_LT(m[k], m[k - 1]);  // at least one token a step
+      EXPECT_GE(m[k], 1);
+      const auto cosine = static_cast<int64_t>(std::floor(256 * std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
+      EXPECT_EQ(m[k], std::max<int64_t>(1, std::min(m[k - 1] - 1, cosine)));
+    }
+    for (size_t k = 0; k < m.size(); ++k) {
+      const double left = k + 1 < m.size() ? static_cast<double>(m[k + 1]) : 0;
+      EXPECT_NEAR(p.steps[k].guidance, 1 + 2 * (256 - left) / 256, 1e-12);
+      EXPECT_FALSE(p.steps[k].filter.has_value());
+      EXPECT_EQ(p.steps[k].temperature, 1.0);
+    }
+    EXPECT_TRUE(p.keep_predicted);
+    EXPECT_TRUE(p.random_order);
+  }
+  EXPECT_EQ(masked(plan_of("mar", mar())).size(), 64u);
+  ModelConfig small = mar();
+  small.latent_height = small.latent_width = small.levels = 4;
+  EXPECT_EQ(masked(plan_of("mar", small)).size(), 16u);
+}
+
+TEST(Plan, CosineMask) {
+  EXPECT_EQ(cosine_masked(256, 0, 10), 256);
+  EXPECT_EQ(cosine_masked(256, 10, 10), 0);
+  EXPECT_EQ(cosine_masked(16, 1, 2), 11);  // 16 / sqrt 2
+}
+
+TEST(Plan, ErrorsNameTheOption) {
+  const auto error = [](auto change, ModelConfig model = {}) {
+    SamplerOptions o;
+    change(o);
+    return usage_error_of([&] { make_plan(o, model); });
+  };
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }), "no sampler preset 'papr'; there are paper, published-nomask");
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }), "did you mean paper?");
+  EXPECT_CONTAINS(error([](auto& o) { o.levels = {0, 4, 4}; }), "levels must increase, got 4 after 4");
+  EXPECT_CONTAINS(error([](auto& o) { o.levels = {4, 2}; }), "levels must increase, got 2 after 4");
+  EXPECT_CONTAINS(error([](auto& o) { o.levels = {0, 16}; }), "levels must be in 0..15 for this model, got 16");
+  EXPECT_CONTAINS(error([](auto& o) { o.levels = {-1, 3}; }), "got -1");
+  EXPECT_CONTAINS(error([](auto& o) { o.steps = -3; }), "steps must be at least 1, got -3");
+  EXPECT_CONTAINS(error([](auto& o) { o.steps = 17; }), "steps must be in 1..16");
+  EXPECT_CONTAINS(error([](auto& o) {
+                    o.steps = 2;
+                    o.levels = {0, 4};
+                  }),
+                  "--steps and --levels contradict each other");
+  EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {0}; }), "diffusion steps must be in 1..1000, got 0");
+  EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {10, 1001}; }), "got 1001");
+  EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {1, 2, 3}; }), "got 3 numbers");
+  EXPECT_CONTAINS(error([](auto& o) { o.cfg = -1; }), "cfg must be a number of at least 0, got -1");
+  EXPECT_CONTAINS(error([](auto& o) { o.cfg = NAN; }), "cfg must be");
+  EXPECT_CONTAINS(error([](auto& o) { o.temperature = INFINITY; }), "temperature must be");
+  // Published levels: fixed in number, and too many for a model with few.
+  EXPECT_CONTAINS(error([](auto& o) {
+                    o.preset = "published-nomask";
+                    o.steps = 5;
+                  }),
+                  "preset published-nomask has 10 steps, got 5");
+  ModelConfig few;
+  few.levels = 8;
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "published-nomask"; }, few), "needs more than the 8 levels of this model");
+  // MAR and FAR do not mix.
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "mar"; }), "needs a MAR model");
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "paper"; }, mar()), "sampled with --preset mar, got paper");
+  const auto mar_error = [&](auto change) {
+    return error([&](auto& o) { o.preset = "mar", change(o); }, mar());
+  };
+  EXPECT_CONTAINS(mar_error([](auto& o) { o.levels = {0, 1}; }), "MAR has no frequency levels");
+  EXPECT_CONTAINS(mar_error([](auto& o) { o.steps = 257; }), "steps must be in 1..256, got 257");
+  EXPECT_CONTAINS(mar_error([](auto& o) { o.mask = MaskMode::kOff; }), "masked by nature");
+}
+
+TEST(Plan, JsonTellsEveryStep) {
+  const Json json = plan_to_json(plan_of("published-mask"));
+  ASSERT_EQ(json["steps"].size(), 11u);
+  EXPECT_TRUE(json["steps"][0]["filter"].is_null());
+  EXPECT_EQ(json["steps"][1]["filter"], 12);
+  EXPECT_EQ(json["steps"][3]["masked"], 232);
+  EXPECT_EQ(json["solver"], "ddpm");
+  EXPECT_EQ(json["filter"], "spatial");
+  EXPECT_EQ(json["random_order"], true);
+}
+
+}  // namespace
+}  // namespace crescendo

@@ -1,0 +1,127 @@
+#include "crescendo/train/adamw.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "crescendo/core/check.h"
+
+namespace crescendo {
+
+namespace {
+
+constexpr int64_t kAlignment = 16;  // floats: every parameter starts on a cache line
+
+// Copies `state`'s tensors named prefix + name into the views of a flat buffer.
+void copy_into(const TensorMap& views, const TensorMap& state, const std::string& source_name) {
+  for (const auto& [name, view] : views) {
+    const auto it = state.find(name);
+    check(it != state.end(), source_name, " lacks ", name);
+    check(it->second.sizes() == view.sizes(), source_name, ": ", name, " has shape ", it->second.sizes(), ", expected ", view.sizes());
+    view.copy_(it->second);
+  }
+}
+
+}  // namespace
+
+bool decays_as_published(const std::string& name, const Tensor& parameter) {
+  return parameter.dim() > 1 && !name.ends_with(".bias") && name.find("diffloss") == std::string::npos;
+}
+
+AdamW::AdamW(Params& params, const AdamWOptions& options, const Decays& decays) : options_(options) {
+  int64_t offset = 0;
+  for (const auto& [name, p] : params.items()) {
+    check(p.scalar_type() == at::kFloat, "training needs fp32 weights; ", name, " is ", at::toString(p.scalar_type()));
+    segments_.push_back({name, p.sizes().vec(), offset, p.numel(), decays(name, p)});
+    offset += (p.numel() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  const at::NoGradGuard no_grad;
+  parameters_ = at::zeros({offset}, params.items().front().second.options().requires_grad(false));
+  gradients_ = at::zeros_like(parameters_);
+  mean_ = at::zeros_like(parameters_);
+  square_ = at::zeros_like(parameters_);
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    const Segment& s = segments_[i];
+    Tensor p = params.items()[i].second;
+    const Tensor view = parameters_.narrow(0, s.offset, s.size).view(s.shape);
+    view.copy_(p);
+    p.set_data(view);
+    p.set_requires_grad(true);
+    // A gradient that is there is added to in place, so it stays in the flat buffer.
+    p.mutable_grad() = gradients_.narrow(0, s.offset, s.size).view(s.shape);
+  }
+}
+
+void AdamW::zero_grad() { gradients_.zero_(); }
+
+double AdamW::grad_norm() const { return gradients_.norm().item<double>(); }
+
+void AdamW::step(double lr, double grad_scale) {
+  const at::NoGradGuard no_grad;
+  ++steps_;
+  const double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
+  const double correction2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
+  for (const Segment& s : segments_) {
+    const double shrink = s.decays ? 1 - lr * options_.weight_decay : 1.0;
+    if (parameters_.is_cpu()) {
+      float* __restrict p = parameters_.data_ptr<float>() + s.offset;
+      float* __restrict m = mean_.data_ptr<float>() + s.offset;
+      float* __restrict v = square_.data_ptr<float>() + s.offset;
+      const float* __restrict g = gradients_.data_ptr<float>() + s.offset;
+      const auto b1 = static_cast<float>(options_.beta1), b2 = static_cast<float>(options_.beta2), eps = static_cast<float>(options_.eps);
+      const auto scale = static_cast<float>(grad_scale), keep = static_cast<float>(shrink);
+      const auto rate = static_cast<float>(lr / correction1), inverse_root = static_cast<float>(1 / std::sqrt(correction2));
+      at::parallel_for(0, s.size, 1 << 15, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const float gi = g[i] * scale;
+          m[i] = b1 * m[i] + (1 - b1) * gi;
+          v[i] = b2 * v[i] + (1 - b2) * gi * gi;
+          p[i] = p[i] * keep - rate * m[i] / (std::sqrt(v[i]) * inverse_root + eps);
+        }
+      });
+    } else {
+      const auto part = [&](const Tensor& flat) { return flat.narrow(0, s.offset, s.size); };
+      const Tensor g = part(gradients_) * grad_scale;
+      Tensor p = part(parameters_), m = part(mean_), v = part(square_);
+      m.mul_(options_.beta1).add_(g, 1 - options_.beta1);
+      v.mul_(options_.beta2).addcmul_(g, g, 1 - options_.beta2);
+      p.mul_(shrink).addcdiv_(m, (v.sqrt() / std::sqrt(correction2)).add_(options_.eps), -lr / correction1);
+    }
+  }
+}
+
+TensorMap AdamW::views(const Tensor& flat, const std::string& prefix) const {
+  TensorMap out;
+  for (const Segment& s : segments_) out[prefix + s.name] = flat.narrow(0, s.offset, s.size).view(s.shape);
+  return out;
+}
+
+TensorMap AdamW::state() const {
+  TensorMap out = views(mean_, "exp_avg.");
+  out.merge(views(square_, "exp_avg_sq."));
+  return out;
+}
+
+void AdamW::load_state(const TensorMap& state, int64_t steps, const std::string& source_name) {
+  copy_into(this->state(), state, source_name);
+  steps_ = steps;
+}
+
+Ema::Ema(const AdamW& optimizer, double decay) : decay_(decay), weights_(optimizer.flat_parameters().detach().clone()) {}
+
+void Ema::update(const AdamW& optimizer) {
+  const at::NoGradGuard no_grad;
+  const auto n = static_cast<double>(updates_++);
+  weights_.lerp_(optimizer.flat_parameters(), 1 - std::min(decay_, (1 + n) / (10 + n)));
+}
+
+TensorMap Ema::state(const AdamW& optimizer, const std::string& prefix) const { return optimizer.views(weights_, prefix); }
+
+void Ema::load_state(const AdamW& optimizer, const TensorMap& state, const std::string& prefix, int64_t updates, const std::string& source_name) {
+  copy_into(this->state(optimizer, prefix), state, source_name);
+  updates_ = updates;
+}
+
+}  // namespace crescendo

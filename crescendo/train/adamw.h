@@ -1,0 +1,83 @@
+// AdamW (Loshchilov and Hutter 2019) over all parameters at once, with the running average of the weights beside it.
+//
+// Parameters, gradients and moments each lie in one flat buffer, so that a step is a single pass over memory. The
+// parameters of the model become views into the flat buffer; their values and names do not change.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "crescendo/nn/params.h"
+
+namespace crescendo {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.02;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("beta1", s.beta1, "decay of the gradient's mean");
+    v("beta2", s.beta2, "decay of the gradient's square");
+    v("eps", s.eps, "added to the denominator");
+    v("weight_decay", s.weight_decay, "decoupled weight decay of the matrices outside the diffusion head");
+  }
+};
+
+// No decay on 1-D tensors, biases and the whole diffusion head, as published.
+bool decays_as_published(const std::string& name, const Tensor& parameter);
+
+class AdamW {
+ public:
+  using Decays = std::function<bool(const std::string& name, const Tensor& parameter)>;
+  AdamW(Params& params, const AdamWOptions& options, const Decays& decays = decays_as_published);
+
+  void zero_grad();
+  // L2 norm over all gradients; not finite when any gradient is.
+  double grad_norm() const;
+  // One update with the gradients times `grad_scale` (for clipping). Counts steps for the bias correction.
+  void step(double lr, double grad_scale = 1.0);
+  int64_t steps() const { return steps_; }
+
+  // "exp_avg.NAME", "exp_avg_sq.NAME": views into the flat buffers.
+  TensorMap state() const;
+  // Throws where a tensor is missing or misshapen.
+  void load_state(const TensorMap& state, int64_t steps, const std::string& source_name);
+
+  // A flat copy's views by parameter name, for whoever keeps one (the EMA).
+  TensorMap views(const Tensor& flat, const std::string& prefix) const;
+  const Tensor& flat_parameters() const { return parameters_; }
+
+ private:
+  struct Segment {
+    std::string name;
+    std::vector<int64_t> shape;
+    int64_t offset, size;
+    bool decays;
+  };
+  AdamWOptions options_;
+  std::vector<Segment> segments_;
+  Tensor parameters_, gradients_, mean_, square_;  // flat, fp32
+  int64_t steps_ = 0;
+};
+
+// Exponential moving average of the weights; the first updates use a lower decay so that it is not tied to the
+// initial weights: min(decay, (1 + n) / (10 + n)).
+class Ema {
+ public:
+  Ema(const AdamW& optimizer, double decay);
+  void update(const AdamW& optimizer);
+  TensorMap state(const AdamW& optimizer, const std::string& prefix = "") const;
+  void load_state(const AdamW& optimizer, const TensorMap& state, const std::string& prefix, int64_t updates, const std::string& source_name);
+  int64_t updates() const { return updates_; }
+
+ private:
+  double decay_;
+  int64_t updates_ = 0;
+  Tensor weights_;  // flat
+};
+
+}  // namespace crescendo

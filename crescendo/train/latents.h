@@ -1,0 +1,35 @@
+// Latents of a whole data set in memory: images are encoded once, before training.
+#pragma once
+
+#include <filesystem>
+
+#include "crescendo/data/dataset.h"
+#include "crescendo/tokenizer/kl_vae.h"
+#include "crescendo/train/loop.h"
+
+namespace crescendo {
+
+struct EncodedSet {
+  Tensor moments;       // (N, 2C, h, w) fp32
+  Tensor moments_flip;  // the same of the mirrored images; undefined where training does not flip
+  Tensor labels;        // (N) int64
+};
+
+// Encodes every image of `dataset` with `vae`. With `cache_file` not empty, the result is kept there and read back when
+// it was made from the same data and the same tokenizer.
+EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip,
+                          const std::filesystem::path& cache_file);
+
+class CachedLatents : public LatentSource {
+ public:
+  CachedLatents(EncodedSet set, const KlVae& vae);
+  int64_t size() const override { return set_.labels.size(0); }
+  // A fresh posterior sample of each image, and its mirror image half of the time where flips were encoded.
+  TrainingBatch batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const override;
+
+ private:
+  EncodedSet set_;
+  const KlVae& vae_;
+};
+
+}  // namespace crescendo

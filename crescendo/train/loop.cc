@@ -1,0 +1,255 @@
+#include "crescendo/train/loop.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/device.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/interrupt.h"
+#include "crescendo/core/log.h"
+#include "crescendo/core/rng.h"
+#include "crescendo/core/torch_compat.h"
+#include "crescendo/data/dataset.h"
+#include "crescendo/io/safetensors.h"
+
+namespace crescendo {
+
+namespace {
+
+constexpr const char* kCheckpointFormat = "crescendo-training-1";
+
+// Sums of the loss since the last log line, in all and per level.
+struct LossMeter {
+  explicit LossMeter(int64_t levels) : sum(static_cast<size_t>(levels) + 1), count(static_cast<size_t>(levels) + 1) {}
+  std::vector<double> sum;
+  std::vector<int64_t> count;
+  double total = 0;
+  int64_t images = 0;
+
+  void add(const Tensor& image_loss, const Tensor& levels) {
+    const Tensor loss = image_loss.to(at::kCPU);
+    for (int64_t b = 0; b < loss.size(0); ++b) {
+      const double l = loss.data_ptr<float>()[b];
+      const auto level = static_cast<size_t>(levels.data_ptr<int64_t>()[b]);
+      sum[level] += l;
+      ++count[level];
+      total += l;
+      ++images;
+    }
+  }
+  double mean() const { return images ? total / static_cast<double>(images) : 0; }
+  Json per_level() const {
+    Json out = Json::object();
+    for (size_t i = 0; i < sum.size(); ++i)
+      if (count[i]) out[std::to_string(i)] = sum[i] / static_cast<double>(count[i]);
+    return out;
+  }
+};
+
+class Run {
+ public:
+  Run(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out, const TrainHooks& hooks)
+      : model_(model),
+        config_(config),
+        data_(data),
+        out_(out),
+        hooks_(hooks),
+        lowpass_(config.model.latent_height, config.model.latent_width, config.model.levels, config.model.filter),
+        optimizer_(model.params(), config.train.adamw),
+        ema_(optimizer_, config.train.ema),
+        meter_(config.model.levels) {}
+
+  void load();
+  TrainProgress go();
+
+ private:
+  void step();
+  int64_t index_of(int64_t n);  // of the n-th image of the run in the data
+  void log_line(double images_per_s);
+  void save();
+  std::filesystem::path checkpoint_path() const { return out_ / "checkpoint.safetensors"; }
+
+  FarModel& model_;
+  const TrainConfig& config_;
+  const LatentSource& data_;
+  const std::filesystem::path& out_;
+  const TrainHooks& hooks_;
+  Lowpass lowpass_;
+  AdamW optimizer_;
+  Ema ema_;
+  int64_t epoch_ = -1;
+  std::vector<int64_t> order_;  // of epoch_
+  LossMeter meter_;
+  TrainProgress progress_;
+  int64_t bad_steps_ = 0;
+  double lr_ = 0, grad_norm_ = 0;
+};
+
+int64_t Run::index_of(int64_t n) {
+  if (const int64_t epoch = n / data_.size(); epoch != epoch_) {
+    epoch_ = epoch;
+    order_ = epoch_order(data_.size(), static_cast<uint64_t>(config_.train.seed), epoch);
+  }
+  return order_[static_cast<size_t>(n % data_.size())];
+}
+
+// One update from the next `batch` images.
+void Run::step() {
+  const LoopOptions& t = config_.train;
+  const auto seed = static_cast<uint64_t>(t.seed);
+  const int64_t micro = t.micro_batch ? t.micro_batch : t.batch;
+  optimizer_.zero_grad();
+  at::manual_seed(derive_seed(seed ^ static_cast<uint64_t>(Draw::kDropout), static_cast<uint64_t>(progress_.images)));  // dropout
+  double loss = 0;
+  for (int64_t done = 0; done < t.batch; done += micro) {
+    const int64_t count = std::min(micro, t.batch - done);
+    std::vector<int64_t> indices;
+    std::vector<uint64_t> seeds;
+    for (int64_t n = progress_.images + done; n < progress_.images + done + count; ++n) {
+      indices.push_back(index_of(n));
+      seeds.push_back(derive_seed(seed, static_cast<uint64_t>(n)));
+    }
+    const TrainingBatch batch = data_.batch(indices, seeds);
+    Tensor objective_loss;
+    {
+      const Autocast autocast(model_.device().type(), parse_dtype(t.precision));
+      const Backbone& backbone = model_.backbone();
+      const Tensor condition = config_.model.is_text() ? backbone.text_condition(batch.text) : backbone.class_condition(batch.labels);
+      const ObjectiveResult r = objective(model_, config_.objective, lowpass_, batch.latents, condition, seeds,
+                                          derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
+      objective_loss = r.loss * (static_cast<double>(count) / static_cast<double>(t.batch));
+      meter_.add(r.image_loss, r.levels);
+    }
+    loss += objective_loss.item<double>();
+    objective_loss.backward();
+  }
+  grad_norm_ = optimizer_.grad_norm();
+  lr_ = learning_rate(t.lr_schedule, t.lr, progress_.images, t.images);
+  progress_.images += t.batch;
+  ++progress_.steps;
+  if (!std::isfinite(loss) || !std::isfinite(grad_norm_)) {
+    ++bad_steps_;
+    log_warning(concat("step ", progress_.steps, " skipped: ", std::isfinite(loss) ? "the gradient" : "the loss", " is not finite"));
+    if (bad_steps_ < t.max_bad_steps) return;
+    save();
+    fail("training stopped: ", bad_steps_, " steps in a row were not finite; lower train.lr or train.grad_clip and --resume");
+  }
+  bad_steps_ = 0;
+  optimizer_.step(lr_, t.grad_clip > 0 && grad_norm_ > t.grad_clip ? t.grad_clip / grad_norm_ : 1.0);
+  ema_.update(optimizer_);
+}
+
+void Run::log_line(double images_per_s) {
+  const Json line = {{"step", progress_.steps},
+                     {"images", progress_.images},
+                     {"epoch", static_cast<double>(progress_.images) / static_cast<double>(data_.size())},
+                     {"loss", meter_.mean()},
+                     {"loss_per_level", meter_.per_level()},
+                     {"lr", lr_},
+                     {"grad_norm", grad_norm_},
+                     {"images_per_s", images_per_s},
+                     {"seconds", progress_.seconds}};
+  std::ofstream log(out_ / "log.jsonl", std::ios::app);
+  log << line.dump() << "\n";
+  check(log.good(), "cannot write ", (out_ / "log.jsonl").string());
+  progress_.loss = meter_.mean();
+  meter_ = LossMeter(config_.model.levels);
+}
+
+void Run::save() {
+  TensorMap tensors = optimizer_.views(optimizer_.flat_parameters(), "model.");
+  tensors.merge(ema_.state(optimizer_, "ema."));
+  tensors.merge(optimizer_.state());
+  const Json state = {{"images", progress_.images},       {"steps", progress_.steps},       {"seconds", progress_.seconds},
+                      {"updates", optimizer_.steps()}, {"ema_updates", ema_.updates()}};
+  write_safetensors(checkpoint_path(), tensors,
+                    {{"format", kCheckpointFormat}, {"state", state.dump()}, {"config", value_to_json(config_).dump()}});
+  if (hooks_.on_save) hooks_.on_save(progress_, ema_.state(optimizer_));
+}
+
+void Run::load() {
+  const std::string name = checkpoint_path().string();
+  check(std::filesystem::exists(checkpoint_path()), "nothing to resume: ", name, " does not exist");
+  const Safetensors file = read_safetensors(checkpoint_path());
+  const auto metadata = [&](const char* key) {
+    const auto it = file.metadata.find(key);
+    check(it != file.metadata.end(), name, " is not a training checkpoint: its metadata lacks ", key);
+    return it->second;
+  };
+  check(metadata("format") == kCheckpointFormat, name, " has format ", metadata("format"), ", expected ", kCheckpointFormat);
+  TrainConfig saved;
+  value_from_json(saved, parse_json(metadata("config"), name), "config");
+  check(fields_equal(saved.model, config_.model), name, " is of another model: ", value_to_json(saved.model).dump());
+  check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed,
+        name, " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
+  TensorMap parameters;
+  for (const auto& [key, tensor] : file.tensors)
+    if (key.starts_with("model.")) parameters[key.substr(6)] = tensor;
+  const at::NoGradGuard no_grad;
+  for (const auto& [key, view] : optimizer_.views(optimizer_.flat_parameters(), "")) {
+    const auto it = parameters.find(key);
+    check(it != parameters.end() && it->second.sizes() == view.sizes(), name, " lacks model.", key, " ", view.sizes());
+    view.copy_(it->second);
+  }
+  try {
+    const Json state = parse_json(metadata("state"), name);
+    optimizer_.load_state(file.tensors, state.at("updates"), name);
+    ema_.load_state(optimizer_, file.tensors, "ema.", state.at("ema_updates"), name);
+    progress_ = {state.at("images"), state.at("steps"), state.at("seconds"), 0};
+  } catch (const Json::exception& e) {
+    fail(name, " has unusable training state: ", e.what());
+  }
+}
+
+TrainProgress Run::go() {
+  const LoopOptions& t = config_.train;
+  Progress bar("training");
+  const double start_s = now_s() - progress_.seconds;
+  double saved_s = now_s(), logged_s = now_s();
+  int64_t logged_images = progress_.images;
+  while (progress_.images < t.images && !interrupted()) {
+    const int64_t before = progress_.images;
+    step();
+    progress_.seconds = now_s() - start_s;
+    const auto due = [&](int64_t every) { return every > 0 && progress_.images / every != before / every; };
+    const bool end = progress_.images >= t.images;
+    if (due(t.log_images) || end) {
+      const double rate = static_cast<double>(progress_.images - logged_images) / (now_s() - logged_s);
+      log_line(rate);
+      bar.update(static_cast<double>(progress_.images) / static_cast<double>(t.images),
+                 concat(progress_.images, " images, loss ", std::round(progress_.loss * 1e4) / 1e4, ", ", std::lround(rate), " images/s"));
+      logged_s = now_s();
+      logged_images = progress_.images;
+    }
+    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0))) hooks_.on_sample(progress_, ema_.state(optimizer_));
+    if (now_s() - saved_s > t.save_minutes * 60) {
+      save();
+      saved_s = now_s();
+    }
+  }
+  save();
+  bar.finish(concat(progress_.images >= t.images ? "trained on " : "stopped after ", progress_.images, " images in ",
+                    format_duration(progress_.seconds), "; checkpoint in ", out_.string()));
+  return progress_;
+}
+
+}  // namespace
+
+TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
+                    bool resume, const TrainHooks& hooks) {
+  config.train.validate();
+  config.objective.validate();
+  check_usage(data.size() > 0, "training needs at least one image");
+  make_directories(out);
+  check_usage(resume || !std::filesystem::exists(out / "checkpoint.safetensors"), out.string(),
+              " holds a training run already; --resume goes on with it, another --out starts anew");
+  Run run(model, config, data, out, hooks);
+  if (resume) run.load();
+  write_json(out / "options.json", value_to_json(config));
+  return run.go();
+}
+
+}  // namespace crescendo

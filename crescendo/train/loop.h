@@ -1,0 +1,50 @@
+// The training loop: batches -> weights, resumable bit for bit.
+//
+// A run folder holds options.json (what was resolved), log.jsonl (one object per log line), checkpoint.safetensors
+// (weights, EMA, optimizer, progress). Everything random is a function of (seed, image counter), so nothing of a
+// generator's state has to be saved.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "crescendo/train/options.h"
+
+namespace crescendo {
+
+struct TrainingBatch {
+  Tensor latents;  // (B, C, H, W) in scaled units
+  Tensor labels;   // (B) int64, class models
+  Tensor text;     // (B, N, hidden), text models
+};
+
+// A data set of latents. `seeds` are the images' streams, for the posterior sample and flips.
+class LatentSource {
+ public:
+  virtual ~LatentSource() = default;
+  virtual int64_t size() const = 0;
+  virtual TrainingBatch batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const = 0;
+};
+
+struct TrainProgress {
+  int64_t images = 0;
+  int64_t steps = 0;
+  double seconds = 0;    // of training so far, resumed runs included
+  double loss = 0;       // mean since the last log line
+};
+
+struct TrainHooks {
+  // When a grid of samples is due. `weights` are the EMA's, views that change when training goes on.
+  std::function<void(const TrainProgress&, const TensorMap& weights)> on_sample;
+  // After each checkpoint and at the end: write the model directory.
+  std::function<void(const TrainProgress&, const TensorMap& weights)> on_save;
+};
+
+// Trains `model` until config.train.images, or until a signal asks to stop; then saves. With `resume`, goes on from
+// out/checkpoint.safetensors, which must be of the same model and objective.
+TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
+                    bool resume, const TrainHooks& hooks);
+
+}  // namespace crescendo

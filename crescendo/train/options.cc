@@ -1,0 +1,43 @@
+#include "crescendo/train/options.h"
+
+#include <cmath>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/device.h"
+
+namespace crescendo {
+
+void LoopOptions::validate() const {
+  check_usage(images >= 1, "train.images must be at least 1, got ", images);
+  check_usage(batch >= 1 && batch <= 1 << 20, "train.batch must be in 1..1048576, got ", batch);
+  check_usage(micro_batch >= 0 && micro_batch <= batch, "train.micro_batch must be in 0..batch, got ", micro_batch);
+  check_usage(std::isfinite(lr) && lr >= 0, "train.lr must be at least 0, got ", lr);
+  check_usage(grad_clip >= 0, "train.grad_clip must be at least 0, got ", grad_clip);
+  check_usage(ema >= 0 && ema < 1, "train.ema must be in [0, 1), got ", ema);
+  check_usage(precision == "fp32" || precision == "bf16", "train.precision must be fp32 or bf16, got '", precision, "'");
+  check_usage(log_images >= 1, "train.log_images must be at least 1, got ", log_images);
+  check_usage(sample_images >= 0, "train.sample_images must be at least 0, got ", sample_images);
+  check_usage(save_minutes > 0, "train.save_minutes must be above 0, got ", save_minutes);
+  check_usage(max_bad_steps >= 1, "train.max_bad_steps must be at least 1, got ", max_bad_steps);
+  check_usage(lr_schedule.warmup_images >= 0, "train.lr_schedule.warmup_images must be at least 0, got ", lr_schedule.warmup_images);
+  check_usage(lr_schedule.end >= 0 && lr_schedule.end <= 1, "train.lr_schedule.end must be in 0..1, got ", lr_schedule.end);
+}
+
+std::vector<std::string> train_preset_names() { return {"paper", "published"}; }
+
+TrainConfig train_preset(const std::string& name) {
+  TrainConfig c;
+  c.model = model_preset("far-b");
+  if (name == "paper") {
+    c.objective = paper_objective();
+    return c;
+  }
+  if (name == "published") {
+    c.objective = published_objective();
+    c.sampler.preset = "published-mask";
+    return c;
+  }
+  usage_error("no training preset '", name, "'; there are paper and published (or name a config file)");
+}
+
+}  // namespace crescendo

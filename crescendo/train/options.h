@@ -1,0 +1,67 @@
+// How to train: everything a config file may say, and the presets.
+#pragma once
+
+#include "crescendo/order/objective.h"
+#include "crescendo/order/plan.h"
+#include "crescendo/train/adamw.h"
+#include "crescendo/train/lr.h"
+
+namespace crescendo {
+
+// Progress is counted in images, so that the batch size does not move the axis.
+struct LoopOptions {
+  int64_t images = 400 * 1281167LL;
+  int64_t batch = 1024;
+  int64_t micro_batch = 0;
+  double lr = 4e-4;
+  LrOptions lr_schedule{};
+  AdamWOptions adamw{};
+  double grad_clip = 3.0;
+  double ema = 0.9999;
+  std::string precision = "fp32";
+  int64_t seed = 0;
+  int64_t log_images = 10000;
+  int64_t sample_images = 200000;
+  double save_minutes = 10.0;
+  int64_t max_bad_steps = 10;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("images", s.images, "images to train on, repeats counted");
+    v("batch", s.batch, "images per step");
+    v("micro_batch", s.micro_batch, "images per forward pass, their gradients added up; 0 is the whole batch");
+    v("lr", s.lr, "peak learning rate (published: 1e-4 per 256 images of batch)");
+    v("lr_schedule", s.lr_schedule, "how the learning rate runs");
+    v("adamw", s.adamw, "the optimizer");
+    v("grad_clip", s.grad_clip, "largest L2 norm of the gradient; 0 is none");
+    v("ema", s.ema, "decay of the running average of the weights");
+    v("precision", s.precision, "fp32, or bf16 for mixed precision");
+    v("seed", s.seed, "seed of everything random");
+    v("log_images", s.log_images, "images between lines of the log");
+    v("sample_images", s.sample_images, "images between grids of samples; 0 is none");
+    v("save_minutes", s.save_minutes, "minutes between checkpoints");
+    v("max_bad_steps", s.max_bad_steps, "non-finite steps in a row that end the run");
+  }
+  void validate() const;
+};
+
+struct TrainConfig {
+  ModelConfig model{};
+  ObjectiveOptions objective{};
+  LoopOptions train{};
+  SamplerOptions sampler{};
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("model", s.model, "sizes and conditioning");
+    v("objective", s.objective, "what is learned");
+    v("train", s.train, "how long and how fast");
+    v("sampler", s.sampler, "the sampler written into the model");
+  }
+};
+
+std::vector<std::string> train_preset_names();
+// "paper" and "published": FAR-B on 256 x 256 latents with the choices of the paper or of the released code.
+TrainConfig train_preset(const std::string& name);
+
+}  // namespace crescendo

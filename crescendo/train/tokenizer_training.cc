@@ -1,0 +1,294 @@
+#include "crescendo/train/tokenizer_training.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <future>
+#include <numbers>
+#include <numeric>
+#include <vector>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/device.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/log.h"
+#include "crescendo/core/rng.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+
+namespace crescendo {
+
+namespace {
+
+// The numbers first..last-1, as a batch asks for them.
+std::vector<int64_t> range(int64_t first, int64_t last) {
+  std::vector<int64_t> out(static_cast<size_t>(std::max<int64_t>(0, last - first)));
+  std::iota(out.begin(), out.end(), first);
+  return out;
+}
+
+Tensor to_floats(const Tensor& bytes) { return bytes.to(at::kFloat).div_(127.5).sub_(1.0); }
+
+Tensor noise_for(const KlVae& vae, const Tensor& image, uint64_t seed, uint32_t step) {
+  const int64_t f = vae.config().factor();
+  Tensor noise = at::empty({image.size(0), vae.config().latent_channels, image.size(2) / f, image.size(3) / f});
+  Rng(seed, Draw::kPosterior, step).fill_normal({noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
+  return noise.to(vae.device());
+}
+
+// Hands out training images in a new random order each time round, one batch ahead of the network.
+class Batches {
+ public:
+  Batches(const TokenizerImages& images, int64_t count, const TokenizerTrainingOptions& options)
+      : images_(images), options_(options), count_(count) {
+    prefetch();
+  }
+  ~Batches() {
+    if (next_.valid()) next_.wait();
+  }
+
+  Tensor next() {  // (batch, 3, side, side) in [-1, 1]
+    Tensor batch = next_.get();
+    prefetch();
+    return batch;
+  }
+
+ private:
+  void prefetch() {
+    std::vector<int64_t> indices(static_cast<size_t>(options_.batch));
+    for (int64_t& index : indices) {
+      if (place_ == static_cast<int64_t>(order_.size())) {
+        order_ = epoch_order(count_, static_cast<uint64_t>(options_.seed), epoch_++);
+        place_ = 0;
+      }
+      index = order_[static_cast<size_t>(place_++)];
+    }
+    Rng flips(static_cast<uint64_t>(options_.seed), Draw::kFlip, step_++);
+    std::vector<int64_t> mirrored;
+    if (options_.flip)
+      for (int64_t i = 0; i < options_.batch; ++i)
+        if (flips.uniform() < 0.5) mirrored.push_back(i);
+    next_ = std::async(std::launch::async, [this, indices = std::move(indices), mirrored = std::move(mirrored)] {
+      Tensor batch = images_.batch(indices);
+      for (const int64_t i : mirrored) batch[i].copy_(batch[i].flip({2}));
+      return to_floats(batch);
+    });
+  }
+
+  const TokenizerImages& images_;
+  const TokenizerTrainingOptions& options_;
+  int64_t count_;
+  std::vector<int64_t> order_;
+  int64_t place_ = 0, epoch_ = 0;
+  uint32_t step_ = 0;
+  std::future<Tensor> next_;
+};
+
+double psnr(double mean_square) { return 10 * std::log10(4 / std::max(mean_square, 1e-12)); }
+
+constexpr int64_t kMeasureBatch = 50;
+
+}  // namespace
+
+//----------------------------------------------------------------------------
+// Options.
+
+void TokenizerTrainingOptions::validate() const {
+  tokenizer.validate();
+  check_usage(image_side > 0 && image_side % tokenizer.factor() == 0, "image_side must be a multiple of ",
+              tokenizer.factor(), ", got ", image_side);
+  check_usage(images > 0 && batch > 0, "images and batch must be positive");
+  check_usage(precision == "fp32" || precision == "bf16", "precision must be fp32 or bf16, got '", precision, "'");
+  check_usage(lr > 0 && std::isfinite(lr), "lr must be positive, got ", lr);
+  check_usage(adamw.beta1 >= 0 && adamw.beta1 < 1 && adamw.beta2 >= 0 && adamw.beta2 < 1,
+              "beta1 and beta2 must be in [0, 1)");
+  check_usage(loss.l2 >= 0 && loss.l1 >= 0 && loss.kl >= 0 && loss.l2 + loss.l1 > 0,
+              "loss weights must not be negative, and l2 or l1 must be positive");
+  check_usage(held_out >= 0 && scale_images > 0 && log_images > 0 && checkpoint_images > 0,
+              "held_out must not be negative; scale_images, log_images and checkpoint_images must be positive");
+}
+
+TokenizerTrainingOptions tokenizer_training_preset(std::string_view name) {
+  TokenizerTrainingOptions o;
+  o.tokenizer = kl_vae_preset(name);
+  if (name == "shapes-64") {
+    o.image_side = 64;
+    o.images = 64'000;
+    o.lr = 2e-3;
+    o.lr_schedule.warmup_images = 1'600;
+    o.checkpoint_images = 16'000;
+    o.log_images = 1'600;
+  }
+  return o;
+}
+
+//----------------------------------------------------------------------------
+// Images.
+
+TokenizerImages::TokenizerImages(std::vector<std::unique_ptr<Dataset>> sets, uint64_t seed) : sets_(std::move(sets)) {
+  int64_t total = 0;
+  for (const auto& set : sets_) {
+    starts_.push_back(total);
+    total += set->size();
+  }
+  check_usage(total > 0, "the data set is empty");
+  order_ = epoch_order(total, derive_seed(seed, 2), 0);
+}
+
+Tensor TokenizerImages::batch(std::span<const int64_t> indices) const {
+  std::vector<std::vector<int64_t>> asked(sets_.size()), places(sets_.size());
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const int64_t image = order_.at(static_cast<size_t>(indices[i]));
+    const auto set = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), image) - starts_.begin()) - 1;
+    asked[set].push_back(image - starts_[set]);
+    places[set].push_back(static_cast<int64_t>(i));
+  }
+  Tensor out;
+  for (size_t set = 0; set < sets_.size(); ++set) {
+    if (asked[set].empty()) continue;
+    const Tensor images = sets_[set]->batch(asked[set]).images;  // (n, 3, side, side)
+    if (!out.defined())
+      out = at::empty({static_cast<int64_t>(indices.size()), images.size(1), images.size(2), images.size(3)},
+                      images.options());
+    out.index_copy_(0, at::tensor(places[set]), images);
+  }
+  return out;
+}
+
+//----------------------------------------------------------------------------
+// Loss and measures.
+
+TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
+                             const TokenizerLossWeights& weights) {
+  const Tensor moments = vae.encode_moments(image);                          // (B, 2C, h, w)
+  const Tensor y = vae.decode(sample_posterior(moments, noise));             // (B, 3, H, W)
+  const double values = static_cast<double>(image.numel() / image.size(0));  // numbers in an image
+  TokenizerLoss loss;
+  loss.l2 = at::mse_loss(y, image);
+  loss.l1 = at::l1_loss(y, image);
+  loss.kl = kl_divergence(moments).mean() / values;
+  loss.total = loss.l2 * weights.l2 + loss.l1 * weights.l1 + loss.kl * weights.kl;
+  return loss;
+}
+
+ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
+                                             int64_t count, uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  check(count > 0, "PSNR needs at least one image");
+  double by_mean = 0, by_sample = 0;
+  for (int64_t at_image = 0; at_image < count; at_image += kMeasureBatch) {
+    const int64_t n = std::min(kMeasureBatch, count - at_image);
+    const Tensor x = to_floats(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
+    const Tensor moments = vae.encode_moments(x);
+    const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(at_image));
+    const auto error = [&](const Tensor& z) {
+      return at::mse_loss(vae.decode(z).clamp(-1, 1), x).item<double>() * static_cast<double>(n);
+    };
+    by_mean += error(sample_posterior(moments));
+    by_sample += error(sample_posterior(moments, noise));
+  }
+  return {psnr(by_mean / static_cast<double>(count)), psnr(by_sample / static_cast<double>(count))};
+}
+
+double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  count = std::min(count, images.size());
+  check(count > 0, "the latent scale needs at least one image");
+  double sum = 0, square = 0, values = 0;
+  for (int64_t first = 0; first < count; first += kMeasureBatch) {
+    const Tensor x = to_floats(images.batch(range(first, std::min(count, first + kMeasureBatch)))).to(vae.device());
+    const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(first));
+    const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
+    sum += z.sum().item<double>();
+    square += z.square().sum().item<double>();
+    values += static_cast<double>(z.numel());
+  }
+  const double mean = sum / values;
+  return std::sqrt(std::max(0.0, square / values - mean * mean));
+}
+
+Json TokenizerTrainingResult::to_json() const {
+  return {{"images", images},         {"finished", finished}, {"seconds", seconds},
+          {"latent_std", latent_std}, {"psnr", quality.psnr}, {"psnr_sample", quality.psnr_sample}};
+}
+
+//----------------------------------------------------------------------------
+// The loop.
+
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+                                        const std::filesystem::path& directory, const std::function<bool()>& stop) {
+  o.validate();
+  const int64_t training_images = images.size() - o.held_out;
+  check_usage(training_images >= 1, "the data set has ", images.size(), " images and ", o.held_out,
+              " are held out: nothing is left to train on; lower held_out");
+  make_directories(directory);
+  write_json(directory / "options.json", value_to_json(o));
+  std::ofstream log(directory / "log.jsonl", std::ios::app);
+  check(log.good(), "cannot write ", (directory / "log.jsonl").string());
+
+  AdamW optimizer(vae.params(), o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
+  Batches batches(images, training_images, o);
+  Progress progress("tokenizer");
+  const uint64_t seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
+  const double start_s = now_s();
+  TokenizerTrainingResult result;
+  int64_t skipped = 0;
+
+  // Weights with their scale: what lies in DIR/tokenizer can be used at any time.
+  const auto write = [&] {
+    result.latent_std = measure_latent_std(vae, images, o.scale_images, measure_seed);
+    check(result.latent_std > 0 && std::isfinite(result.latent_std), "training broke down: the latents' standard ",
+          "deviation is ", result.latent_std, "; lower lr or loss.kl");
+    vae.set_latent_scale(1 / result.latent_std);
+    result.seconds = now_s() - start_s;
+    if (o.held_out > 0) result.quality = reconstruction_quality(vae, images, training_images, o.held_out, measure_seed);
+    save_tokenizer(directory / "tokenizer", vae, result.to_json());
+  };
+
+  uint32_t step = 0;
+  while (result.images < o.images && !(stop && stop())) {
+    const double lr = learning_rate(o.lr_schedule, o.lr, result.images, o.images);
+    const Tensor x = batches.next().to(vae.device());  // (B, 3, H, W)
+    const Tensor noise = noise_for(vae, x, seed, step++);
+    const TokenizerLoss loss = [&] {
+      const ConvolutionDtype convolution(parse_dtype(o.precision));
+      return tokenizer_loss(vae, x, noise, o.loss);
+    }();
+    optimizer.zero_grad();
+    loss.total.backward();
+    const double norm = optimizer.grad_norm();
+    if (std::isfinite(norm)) optimizer.step(lr, o.grad_clip > 0 ? std::min(1.0, o.grad_clip / (norm + 1e-12)) : 1.0);
+    skipped = std::isfinite(norm) ? 0 : skipped + 1;
+    check(skipped < 10, "training broke down: ten steps in a row had a gradient that is not finite; lower lr");
+
+    const int64_t before = result.images;
+    result.images += o.batch;
+    const bool last = result.images >= o.images;
+    const auto crossed = [&](int64_t every) { return last || before / every != result.images / every; };
+    const double l2 = loss.l2.item<double>();
+    progress.update(static_cast<double>(result.images) / static_cast<double>(o.images),
+                    concat(result.images, " images, batch PSNR ", std::round(psnr(l2) * 100) / 100, " dB"));
+    if (crossed(o.log_images)) {
+      const Json line = {{"images", result.images},
+                         {"loss", loss.total.item<double>()},
+                         {"l2", l2},
+                         {"l1", loss.l1.item<double>()},
+                         {"kl", loss.kl.item<double>()},
+                         {"psnr", psnr(l2)},
+                         {"grad_norm", norm},
+                         {"lr", lr},
+                         {"seconds", now_s() - start_s}};
+      log << line.dump() << '\n' << std::flush;
+      check(log.good(), "cannot write ", (directory / "log.jsonl").string());
+    }
+    if (crossed(o.checkpoint_images) && !last) write();
+  }
+  result.finished = result.images >= o.images;
+  vae.params().set_requires_grad(false);
+  write();
+  progress.finish();
+  return result;
+}
+
+}  // namespace crescendo

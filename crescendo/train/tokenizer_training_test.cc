@@ -1,0 +1,166 @@
+#include "crescendo/train/tokenizer_training.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "crescendo/core/rng.h"
+#include "crescendo/data/shapes_dataset.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+TokenizerTrainingOptions tiny_options() {
+  TokenizerTrainingOptions o;
+  o.tokenizer = kl_vae_preset("shapes-64");
+  o.tokenizer.base_channels = 16;
+  o.tokenizer.norm_groups = 4;
+  o.image_side = 16;
+  o.images = 320;
+  o.batch = 8;
+  o.lr = 4e-3;
+  o.lr_schedule.warmup_images = 32;
+  o.held_out = 8;
+  o.scale_images = 16;
+  o.log_images = 80;
+  o.checkpoint_images = 160;
+  return o;
+}
+
+TokenizerImages shapes(int64_t count) {
+  std::vector<std::unique_ptr<Dataset>> sets;
+  sets.push_back(std::make_unique<ShapesDataset>(count, 1, 16));
+  return {std::move(sets), 0};
+}
+
+TEST(TokenizerImages, MixesSetsInOneFixedOrder) {
+  const auto make = [] {
+    std::vector<std::unique_ptr<Dataset>> sets;
+    sets.push_back(std::make_unique<ShapesDataset>(5, 1, 16));
+    sets.push_back(std::make_unique<ShapesDataset>(7, 2, 16));
+    return TokenizerImages(std::move(sets), 3);
+  };
+  const TokenizerImages images = make();
+  ASSERT_EQ(images.size(), 12);
+  std::vector<int64_t> all(12);
+  for (int64_t i = 0; i < 12; ++i) all[static_cast<size_t>(i)] = i;
+  const Tensor batch = images.batch(all);
+  EXPECT_TRUE(at::equal(batch, make().batch(all)));
+  // Every picture of both sets stands in it once.
+  for (const auto& [count, seed] : {std::pair<int64_t, uint64_t>{5, 1}, {7, 2}})
+    for (int64_t i = 0; i < count; ++i) {
+      const Tensor image = ShapesDataset(count, seed, 16).get(i).image;
+      int64_t found = 0;
+      for (int64_t j = 0; j < 12; ++j) found += at::equal(batch[j], image);
+      EXPECT_EQ(found, 1);
+    }
+  // A part of a batch is the same pictures.
+  const std::vector<int64_t> some = {11, 3};
+  EXPECT_TRUE(at::equal(images.batch(some)[0], batch[11]));
+  EXPECT_TRUE(at::equal(images.batch(some)[1], batch[3]));
+}
+
+// The derivative of the whole loss along a direction, against a central difference in double precision.
+TEST(TokenizerLoss, GradientMatchesDifference) {
+  KlVaeConfig config = tiny_options().tokenizer;
+  config.base_channels = 4;
+  config.norm_groups = 2;
+  const auto vae = KlVae::random(config, 1);
+  const Tensor x = at::zeros({2, 3, 8, 8}), noise = at::zeros({2, 3, 2, 2});
+  Rng(1, Draw::kOther).fill_normal({x.data_ptr<float>(), static_cast<size_t>(x.numel())});
+  Rng(2, Draw::kOther).fill_normal({noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
+  const TokenizerLossWeights weights{.l2 = 1.0, .l1 = 0.0, .kl = 0.5};
+  vae->params().set_requires_grad(true);
+  tokenizer_loss(*vae, x, noise, weights).total.backward();
+  double slope = 0;
+  std::vector<Tensor> directions;
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, p] : vae->params().items()) {
+    ASSERT_TRUE(p.grad().defined()) << name;
+    EXPECT_GT(p.grad().abs().max().item<double>(), 0) << name;
+    directions.push_back(at::empty_like(p, p.options().requires_grad(false)));
+    Rng(directions.size(), Draw::kOther, 3)
+        .fill_normal({directions.back().data_ptr<float>(), static_cast<size_t>(p.numel())});
+    slope += (p.grad() * directions.back()).sum().item<double>();
+  }
+  const auto moved = [&](double h) {
+    for (size_t i = 0; i < directions.size(); ++i) {
+      Tensor p = vae->params().items()[i].second;
+      p.add_(directions[i], h);
+    }
+    return tokenizer_loss(*vae, x, noise, weights).total.item<double>();
+  };
+  const double h = 1e-3, up = moved(h), down = moved(-2 * h);
+  EXPECT_NEAR((up - down) / (2 * h), slope, 0.02 * std::abs(slope) + 1e-3);
+}
+
+TEST(TokenizerTraining, LearnsAndWritesWhatItLearned) {
+  const test::TemporaryDirectory folder;
+  const TokenizerTrainingOptions o = tiny_options();
+  const auto vae = KlVae::random(o.tokenizer, 0);
+  const TokenizerImages images = shapes(64);
+  const double before = reconstruction_quality(*vae, images, 56, 8, 1).psnr;
+  const TokenizerTrainingResult result = train_tokenizer(*vae, images, o, folder.path());
+  EXPECT_TRUE(result.finished);
+  EXPECT_EQ(result.images, 320);
+  EXPECT_GT(result.quality.psnr, before + 3);
+  EXPECT_NEAR(vae->config().latent_scale * result.latent_std, 1, 1e-9);
+  // What lies on disk is what is in memory, and its latents have unit variance.
+  const auto read = load_tokenizer(folder / "tokenizer");
+  EXPECT_EQ(reconstruction_quality(*read, images, 56, 8, 1).psnr, reconstruction_quality(*vae, images, 56, 8, 1).psnr);
+  EXPECT_NEAR(measure_latent_std(*read, images, 64, 5) * read->config().latent_scale, 1, 0.1);
+  // One line a log_images images, with falling loss.
+  std::ifstream log(folder / "log.jsonl");
+  std::vector<Json> lines;
+  for (std::string line; std::getline(log, line);) lines.push_back(Json::parse(line));
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0]["images"], 80);
+  EXPECT_LT(lines[3]["loss"].get<double>(), lines[0]["loss"].get<double>());
+}
+
+TEST(TokenizerTraining, SameSeedSameWeights) {
+  const test::TemporaryDirectory folder;
+  TokenizerTrainingOptions o = tiny_options();
+  o.images = 40;
+  o.flip = true;
+  const auto trained = [&](int64_t seed) {
+    o.seed = seed;
+    auto vae = KlVae::random(o.tokenizer, 0);
+    train_tokenizer(*vae, shapes(32), o, folder / "run");
+    return vae->params().map().at("decoder.conv_out.weight").clone();
+  };
+  const Tensor first = trained(1);
+  EXPECT_TRUE(at::equal(first, trained(1)));
+  EXPECT_FALSE(at::equal(first, trained(2)));
+}
+
+TEST(TokenizerTraining, StopsAndKeepsWhatIsThere) {
+  const test::TemporaryDirectory folder;
+  const TokenizerTrainingOptions o = tiny_options();
+  const auto vae = KlVae::random(o.tokenizer, 0);
+  int64_t asked = 0;
+  const TokenizerTrainingResult result =
+      train_tokenizer(*vae, shapes(32), o, folder.path(), [&] { return ++asked > 3; });
+  EXPECT_FALSE(result.finished);
+  EXPECT_EQ(result.images, 3 * o.batch);
+  EXPECT_NO_THROW(load_tokenizer(folder / "tokenizer"));
+  EXPECT_EQ(read_json(folder / "tokenizer" / "config.json")["training"]["finished"], false);
+}
+
+TEST(TokenizerTraining, OptionsThatCannotBe) {
+  const test::TemporaryDirectory folder;
+  TokenizerTrainingOptions o = tiny_options();
+  const auto vae = KlVae::random(o.tokenizer, 0);
+  EXPECT_CONTAINS(test::usage_error_of([&] { train_tokenizer(*vae, shapes(8), o, folder.path()); }), "lower held_out");
+  o.image_side = 18;
+  EXPECT_CONTAINS(test::usage_error_of([&] { o.validate(); }), "multiple of 4, got 18");
+  o = tiny_options();
+  o.precision = "fp8";
+  EXPECT_CONTAINS(test::usage_error_of([&] { o.validate(); }), "fp8");
+}
+
+}  // namespace
+}  // namespace crescendo

@@ -1,0 +1,132 @@
+#include "crescendo/pipeline/model_dir.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/io/safetensors.h"
+
+#ifndef CRESCENDO_SOURCE_MODELS
+#define CRESCENDO_SOURCE_MODELS "models"
+#endif
+
+namespace crescendo {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kFormat = "crescendo-model-1";
+
+// Models in the box stand beside an installed program, or in the checkout that it was built from.
+std::vector<fs::path> model_folders() {
+  std::vector<fs::path> out;
+  if (const char* variable = std::getenv("CRESCENDO_MODELS"); variable && *variable) {
+    std::istringstream list(variable);
+    for (std::string item; std::getline(list, item, ':');)
+      if (!item.empty()) out.emplace_back(item);
+  }
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  if (!program.empty()) {
+    out.push_back(program.parent_path().parent_path() / "models");
+    out.push_back(program.parent_path().parent_path() / "share/crescendo/models");
+  }
+  out.emplace_back(CRESCENDO_SOURCE_MODELS);
+  return out;
+}
+
+}  // namespace
+
+fs::path find_model(const std::string& given) {
+  const std::string name = given.empty() ? kDefaultModel : given;
+  if (fs::exists(fs::path(name) / "config.json")) return name;
+  std::string searched;
+  std::vector<std::string> known;
+  for (const fs::path& folder : model_folders()) {
+    if (fs::exists(folder / name / "config.json")) return folder / name;
+    searched += (searched.empty() ? "" : ", ") + folder.string();
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+      if (fs::exists(entry.path() / "config.json")) known.push_back(entry.path().filename().string());
+  }
+  const std::string near_name = nearest_name(name, known);
+  fail("no model '", name, "': it is no folder with a config.json, and there is none of that name in ", searched,
+       near_name.empty() ? "" : "; did you mean '" + near_name + "'?");
+}
+
+void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& weights, at::ScalarType dtype) {
+  make_directories(dir);
+  TensorMap stored;
+  for (const auto& [name, tensor] : weights) stored[name] = tensor.detach().to(at::kCPU, dtype).contiguous();
+  const Json config = {{"format", kFormat}, {"model", value_to_json(info.model)}, {"sampler", value_to_json(info.sampler)}, {"training", info.training}};
+  // The weights describe themselves, too.
+  write_safetensors(dir / "model.safetensors", stored, {{"format", kFormat}, {"weights", "ema"}, {"config", config.dump()}});
+  std::string labels;
+  for (const auto& label : info.labels) labels += label + "\n";
+  if (!labels.empty()) write_file_atomically(dir / "labels.txt", labels);
+  write_json(dir / "config.json", config);
+}
+
+ModelInfo load_model_info(const fs::path& dir) {
+  const fs::path path = dir / "config.json";
+  check(fs::exists(path), dir.string(), " is not a model directory: it has no config.json");
+  const Json config = read_json(path);
+  const std::string name = path.string();
+  check(config.is_object() && config.contains("format") && config["format"] == kFormat, name, " has not the format ", kFormat,
+        "; `crescendo convert` makes a model directory from published checkpoints");
+  ModelInfo info;
+  try {
+    for (const auto& [key, value] : config.items()) {
+      if (key == "model") value_from_json(info.model, value, name + ": model");
+      else if (key == "sampler") value_from_json(info.sampler, value, name + ": sampler");
+      else if (key == "training") info.training = value;
+      else check(key == "format", name, " has no key '", key, "'; it may hold format, model, sampler and training");
+    }
+  } catch (const Error& e) {
+    fail(e.what());  // a fault of the file, not of the command line
+  }
+  info.model.validate();
+  if (fs::exists(dir / "labels.txt")) {
+    std::istringstream lines(read_file(dir / "labels.txt"));
+    for (std::string line; std::getline(lines, line);) {
+      if (!line.empty() && line.back() == '\r') line.pop_back();
+      info.labels.push_back(line);
+    }
+    check(info.model.is_text() || static_cast<int64_t>(info.labels.size()) == info.model.classes, (dir / "labels.txt").string(), " has ",
+          info.labels.size(), " lines, the model ", info.model.classes, " classes");
+  }
+  return info;
+}
+
+std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info, at::Device device, at::ScalarType dtype) {
+  Safetensors file = read_safetensors(dir / "model.safetensors");
+  auto model = FarModel::from(info.model, std::move(file.tensors), (dir / "model.safetensors").string());
+  model->params().to(device, dtype);
+  return model;
+}
+
+int64_t find_class(const ModelInfo& info, const std::string& name) {
+  check_usage(!info.model.is_text(), "this model makes pictures from text: use --prompt, not --class");
+  if (!name.empty() && name.find_first_not_of("0123456789") == std::string::npos) {
+    check_usage(name.size() < 10 && std::stoll(name) < info.model.classes, "class numbers run from 0 to ", info.model.classes - 1, ", got ", name);
+    return std::stoll(name);
+  }
+  const auto it = std::find(info.labels.begin(), info.labels.end(), name);
+  if (it != info.labels.end()) return it - info.labels.begin();
+  check_usage(!info.labels.empty(), "this model's classes have no names (no labels.txt); give a number from 0 to ", info.model.classes - 1);
+  const std::string near_name = nearest_name(name, info.labels);
+  usage_error("no class '", name, "'", near_name.empty() ? "" : "; did you mean '" + near_name + "'?", " The names stand in labels.txt; '",
+              info.labels.front(), "' is the first");
+}
+
+std::string class_name(const ModelInfo& info, int64_t label) {
+  const auto i = static_cast<size_t>(label);
+  return i < info.labels.size() ? info.labels[i] : "class " + std::to_string(label);
+}
+
+}  // namespace crescendo

@@ -1,0 +1,39 @@
+// A model directory (docs/formats.md) and where models are looked up.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "crescendo/core/json.h"
+#include "crescendo/model/far_model.h"
+#include "crescendo/order/plan.h"
+
+namespace crescendo {
+
+struct ModelInfo {
+  ModelConfig model;
+  SamplerOptions sampler;           // what `generate` uses unless told otherwise
+  std::vector<std::string> labels;  // class models: name of each class; may be empty
+  Json training = Json::object();   // summary of how it came about, free-form
+};
+
+// The default model in the box.
+constexpr const char* kDefaultModel = "shapes-64";
+
+// `name` is a directory, or a name looked up in $CRESCENDO_MODELS and among the models in the box; empty is the default
+// model. Throws with the places that were searched.
+std::filesystem::path find_model(const std::string& name);
+
+// Writes config.json, labels.txt and model.safetensors; the tokenizer is saved apart (tokenizer/tokenizer_io.h).
+void save_model(const std::filesystem::path& dir, const ModelInfo& info, const TensorMap& weights, at::ScalarType dtype);
+ModelInfo load_model_info(const std::filesystem::path& dir);
+// Mapped where nothing has to be converted.
+std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device, at::ScalarType dtype);
+
+// A class by number or by name (case and spaces as in labels.txt; the error lists near ones).
+int64_t find_class(const ModelInfo& info, const std::string& name);
+std::string class_name(const ModelInfo& info, int64_t label);
+
+}  // namespace crescendo

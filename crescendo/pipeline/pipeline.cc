@@ -1,0 +1,113 @@
+#include "crescendo/pipeline/pipeline.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "crescendo/core/check.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+
+namespace crescendo {
+
+namespace {
+
+// The part of injected noise that belongs to images begin..end of the request.
+TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t size) {
+  TensorMap out;
+  for (const auto& [name, t] : noise) {
+    const int64_t axis = name == "noise_init" ? 1 : name == "noise_step" ? 2 : 0;  // [S, B, ...], [S, T, B, ...], [B, L]
+    check(t.dim() > axis && t.size(axis) == size, "noise file: ", name, " ", t.sizes(), " must have ", size, " images along dimension ", axis);
+    out[name] = t.slice(axis, begin, end);
+  }
+  return out;
+}
+
+}  // namespace
+
+Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae)
+    : info_(std::move(info)), model_(std::move(model)), vae_(std::move(vae)) {
+  if (!vae_) return;
+  check(vae_->config().latent_channels == info_.model.latent_channels, "the tokenizer has ", vae_->config().latent_channels,
+        " latent channels, the model ", info_.model.latent_channels, ": they do not belong together");
+}
+
+std::unique_ptr<Pipeline> Pipeline::load(const std::filesystem::path& dir, const LoadOptions& options) {
+  ModelInfo info = load_model_info(dir);
+  auto model = load_model(dir, info, options.device, options.dtype);
+  std::shared_ptr<const KlVae> vae;
+  if (options.tokenizer) {
+    check(std::filesystem::exists(dir / "tokenizer" / "config.json"), dir.string(),
+          " has no tokenizer/ to decode with; `crescendo convert --tokenizer FILE` adds one, --no-decode does without");
+    vae = load_tokenizer(dir / "tokenizer", options.device, at::kFloat);
+  }
+  return std::make_unique<Pipeline>(std::move(info), std::move(model), std::move(vae));
+}
+
+Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
+  const at::NoGradGuard no_grad;
+  const auto device = model_->device();
+  if (info_.model.is_text()) {
+    check_usage(r.text.defined(), "this model makes pictures from text: use --prompt");
+    return model_->backbone().text_condition(r.text.slice(0, begin, end).to(device, model_->dtype()));
+  }
+  check_usage(!r.labels.empty(), "this model makes pictures of classes: use --class");
+  return model_->backbone().class_condition(at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), at::kLong).to(device));
+}
+
+bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
+  const at::NoGradGuard no_grad;
+  const int64_t size = r.size();
+  check_usage(size > 0, "nothing to generate: no images were asked for");
+  check_usage(r.batch >= 1, "the batch must be at least 1, got ", r.batch);
+  check_usage(r.labels.empty() || static_cast<int64_t>(r.labels.size()) == size, "one class per image: got ", r.labels.size(), " classes for ", size, " images");
+  check_usage(!r.decode || vae_, "this model was loaded without a tokenizer: only latents can be had");
+  const ModelConfig& m = info_.model;
+  const Plan plan = make_plan(r.sampler, m);
+  const auto steps = static_cast<int64_t>(plan.steps.size());
+
+  for (int64_t begin = 0; begin < size; begin += r.batch) {
+    const int64_t end = std::min(size, begin + r.batch), count = end - begin;
+    const SeededNoise seeded({r.seeds.begin() + begin, r.seeds.begin() + end}, m.tokens(), m.token_channels(), model_->device());
+    const GivenNoise given(noise_of(r.noise, begin, end, size), seeded, count, m.tokens(), m.token_channels());
+
+    std::vector<Generated> out(static_cast<size_t>(count));
+    for (int64_t b = 0; b < count; ++b) out[static_cast<size_t>(b)].index = begin + b;
+    std::vector<Tensor> traces;
+    int64_t step_now = 0;
+    SampleHooks sample_hooks;
+    sample_hooks.on_input = [&](int64_t k, const Tensor& tokens) {
+      step_now = k;
+      if (r.trace) traces.push_back(tokens.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true));
+    };
+    sample_hooks.on_inner_step = [&](int64_t done, int64_t total) {
+      if (!hooks.on_progress) return true;
+      const double batch_done = static_cast<double>(done) / static_cast<double>(total);
+      const double share = (static_cast<double>(begin) + batch_done * static_cast<double>(count)) / static_cast<double>(size);
+      return hooks.on_progress(share, concat("image ", begin + 1, count > 1 ? concat("-", end) : "", " of ", size, ", step ", step_now + 1, " of ", steps));
+    };
+    if (r.strip && vae_)
+      sample_hooks.on_outer_step = [&](int64_t, const Tensor& latents) {
+        const Tensor pictures = vae_->decode_latent(latents);
+        for (int64_t b = 0; b < count; ++b) out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
+        return true;
+      };
+
+    const Tensor latents = sample(*model_, condition(r, begin, end), plan, given, sample_hooks);  // (b, C, H, W)
+    if (!latents.defined()) return false;
+    const Tensor pictures = r.decode ? vae_->decode_latent(latents).to(at::kCPU) : Tensor();
+    for (int64_t b = 0; b < count; ++b) {
+      Generated& g = out[static_cast<size_t>(b)];
+      g.latent = latents[b].to(at::kCPU);
+      if (r.decode) g.image = tensor_to_image(pictures[b]);
+      if (r.trace) {
+        std::vector<Tensor> rows;
+        for (const Tensor& t : traces) rows.push_back(t[b]);
+        g.trace = at::stack(rows);
+      }
+      if (hooks.on_image) hooks.on_image(std::move(g));
+    }
+  }
+  return true;
+}
+
+}  // namespace crescendo

@@ -1,0 +1,69 @@
+// request -> images: the whole chain of a loaded model, for the command line, the server and embedding.
+//
+//   condition (class or text) -> plan -> sample -> decode
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "crescendo/core/image.h"
+#include "crescendo/order/sample.h"
+#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/tokenizer/kl_vae.h"
+
+namespace crescendo {
+
+struct LoadOptions {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+  bool tokenizer = true;  // without it only latents can be had
+};
+
+// A generation: one entry of `seeds` per image.
+struct Request {
+  std::vector<int64_t> labels;  // class models: class of each image
+  Tensor text;                  // text models: states of each image (B, N, hidden)
+  std::vector<uint64_t> seeds;
+  SamplerOptions sampler;
+  int64_t batch = 8;  // images at a time; does not change them
+  bool decode = true;
+  bool strip = false;  // also decode the prediction of every outer step
+  bool trace = false;  // also keep the tokens entering every outer step
+  TensorMap noise;     // see GivenNoise; for all images
+  int64_t size() const { return static_cast<int64_t>(seeds.size()); }
+};
+
+struct Generated {
+  int64_t index = 0;          // of the image in the request
+  Image image;                // empty without decode
+  Tensor latent;              // (C, H, W), divided by nothing: before the latent scale is taken out
+  std::vector<Image> strip;   // one per outer step
+  Tensor trace;               // (S, L, C)
+};
+
+struct PipelineHooks {
+  std::function<void(Generated)> on_image;                       // as soon as it is finished
+  std::function<bool(double done, const std::string&)> on_progress;  // share of the request; false stops
+};
+
+class Pipeline {
+ public:
+  static std::unique_ptr<Pipeline> load(const std::filesystem::path& dir, const LoadOptions& options);
+  // From parts, for training's sample grids. `vae` may be null.
+  Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae);
+
+  const ModelInfo& info() const { return info_; }
+  FarModel& model() { return *model_; }
+  // False where a hook stopped it; the images finished so far were handed out.
+  bool generate(const Request& request, const PipelineHooks& hooks) const;
+
+ private:
+  Tensor condition(const Request& request, int64_t begin, int64_t end) const;
+  ModelInfo info_;
+  std::unique_ptr<FarModel> model_;
+  std::shared_ptr<const KlVae> vae_;
+};
+
+}  // namespace crescendo

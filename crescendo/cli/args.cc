@@ -1,0 +1,80 @@
+#include "crescendo/cli/args.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <iostream>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/log.h"
+
+namespace crescendo {
+
+void CommonOptions::add(CLI::App& command) {
+  const std::string group = "Common";
+  command.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str()->group(group);
+  command.add_option("--dtype", dtype, "fp32 or bf16: precision of the weights and products")->capture_default_str()->group(group);
+  command.add_option("--threads", threads, "CPU threads; 0 is one per core")->capture_default_str()->group(group);
+  command.add_flag("--quiet", quiet, "say nothing but errors and warnings")->group(group);
+  command.add_flag("--verbose", verbose, "say more")->group(group);
+  command.add_flag("--json", json, "print the result as JSON")->group(group);
+  command.add_flag("--dry-run", dry_run, "print the resolved configuration as JSON and stop")->group(group);
+}
+
+void CommonOptions::apply() const {
+  check_usage(!(quiet && verbose), "--quiet and --verbose contradict each other");
+  set_threads(threads);
+  set_log_level(quiet ? LogLevel::kQuiet : verbose ? LogLevel::kVerbose : LogLevel::kNormal);
+}
+
+void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
+  std::string footer = "Examples:";
+  for (const auto& e : examples) footer += "\n  crescendo " + e;
+  command.footer(footer);
+}
+
+void print_json(const Json& value) { std::cout << value.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl; }
+
+namespace {
+
+std::vector<int64_t> parse_numbers(const std::string& text, char separator, const std::string& option, const char* form) {
+  std::vector<int64_t> out;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    const std::string item = text.substr(begin, end - begin);
+    check_usage(!item.empty() && item.size() < 10 && item.find_first_not_of("0123456789") == std::string::npos, option, " takes ", form, ", got '", text, "'");
+    out.push_back(std::stoll(item));
+    begin = end + 1;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<int64_t> parse_range(const std::string& text, const std::string& option) {
+  auto out = parse_numbers(text, ':', option, "a number T or a range A:B");
+  check_usage(out.size() <= 2, option, " takes a number T or a range A:B, got '", text, "'");
+  return out;
+}
+
+std::vector<int64_t> parse_list(const std::string& text, const std::string& option) {
+  return parse_numbers(text, ',', option, "numbers with commas between them");
+}
+
+void check_writable(const std::string& path, bool folder) {
+  namespace fs = std::filesystem;
+  if (folder) {
+    make_directories(path);
+    check(::access(path.c_str(), W_OK | X_OK) == 0, "cannot write into ", path, ": ", std::strerror(errno));
+    return;
+  }
+  check(!fs::is_directory(path), "cannot write ", path, ": a folder of that name stands there");
+  const fs::path parent = fs::path(path).parent_path();
+  if (!parent.empty()) make_directories(parent);
+  const std::string place = parent.empty() ? "." : parent.string();
+  check(::access(place.c_str(), W_OK | X_OK) == 0, "cannot write ", path, ": ", std::strerror(errno));
+}
+
+}  // namespace crescendo

@@ -1,0 +1,396 @@
+// crescendo tokenizer: train a KL-VAE, and images <-> moments and latents.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+
+#include "crescendo/cli/args.h"
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/grid.h"
+#include "crescendo/core/interrupt.h"
+#include "crescendo/core/log.h"
+#include "crescendo/data/image_folder.h"
+#include "crescendo/data/transform.h"
+#include "crescendo/io/safetensors.h"
+#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+#include "crescendo/train/tokenizer_training.h"
+
+namespace crescendo {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A tokenizer's own folder, or that of a model.
+fs::path tokenizer_folder(const std::string& name) {
+  const fs::path given = name;
+  if (!name.empty() && fs::exists(given / "tokenizer" / "config.json")) return given / "tokenizer";
+  if (!name.empty() && fs::exists(given / "model.safetensors") && fs::exists(given / "config.json") &&
+      read_json(given / "config.json").value("kind", "") == "kl-vae")
+    return given;
+  const fs::path model = find_model(name);
+  check(fs::exists(model / "tokenizer" / "config.json"), model.string(),
+        " has no tokenizer; give a folder that tokenizer train wrote, or a model with a tokenizer/ folder");
+  return model / "tokenizer";
+}
+
+//----------------------------------------------------------------------------
+// train
+
+// What a config file holds: the data, and how to train on it.
+struct Recipe {
+  std::vector<std::string> data;
+  TokenizerTrainingOptions training;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("data", s.data, "data sets, mixed: shapes, scenes or folders of images");
+    TokenizerTrainingOptions::fields(s.training, v);
+  }
+};
+
+struct TrainArguments {
+  CommonOptions common;
+  std::string config_file, preset, out, init;
+  std::vector<std::string> data, set;
+  int64_t seed = 0;
+  bool seed_given = false, dtype_given = false;
+};
+
+Recipe resolve(const TrainArguments& a) {
+  check_usage(a.config_file.empty() != a.preset.empty(), "give either a config file or --preset (shapes-64 or kl16)");
+  Recipe recipe;
+  if (!a.preset.empty())
+    recipe.training = tokenizer_training_preset(a.preset);
+  else
+    value_from_json(recipe, read_json(a.config_file), a.config_file);
+  for (const auto& assignment : a.set) set_field(recipe, assignment);
+  if (!a.data.empty()) recipe.data = a.data;
+  if (a.seed_given) recipe.training.seed = a.seed;
+  if (a.dtype_given) recipe.training.precision = a.common.dtype;
+  check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
+  recipe.training.validate();
+  return recipe;
+}
+
+void run_train(const TrainArguments& a) {
+  a.common.apply();
+  const Recipe recipe = resolve(a);
+  check_usage(!a.out.empty(), "where to? Use --out DIR");
+  if (a.common.dry_run) return print_json(value_to_json(recipe));
+  check_writable(a.out, true);
+  const TokenizerTrainingOptions& options = recipe.training;
+  const auto seed = static_cast<uint64_t>(options.seed);
+  std::vector<std::unique_ptr<Dataset>> sets;
+  for (const auto& spec : recipe.data) sets.push_back(open_dataset(spec, options.image_side));
+  const TokenizerImages images(std::move(sets), seed);
+  const at::Device device = a.common.parsed_device();
+  std::unique_ptr<KlVae> vae;
+  if (a.init.empty()) {
+    vae = KlVae::random(options.tokenizer, seed);
+    vae->params().to(device, at::kFloat);
+  } else {
+    vae = load_tokenizer(tokenizer_folder(a.init), device, at::kFloat);
+    KlVaeConfig wanted = options.tokenizer;
+    wanted.latent_scale = vae->config().latent_scale;  // measured anew in the end
+    check_usage(fields_equal(wanted, vae->config()), "--init ", a.init,
+                " has other sizes: ", value_to_json(vae->config()).dump());
+  }
+  log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
+                  images.size(), " images, ", device_description(device)));
+  catch_interrupts();
+  write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
+  const TokenizerTrainingResult result = train_tokenizer(*vae, images, options, a.out, interrupted);
+  const std::string folder = (fs::path(a.out) / "tokenizer").string();
+  log_info(concat(folder, ": ", result.images, " images in ", format_duration(result.seconds), ", PSNR ",
+                  std::round(result.quality.psnr * 100) / 100, " dB on ", options.held_out,
+                  " held-out images, latent standard deviation ", result.latent_std));
+  if (a.common.json) {
+    Json report = result.to_json();
+    report["tokenizer"] = folder;
+    print_json(report);
+  }
+  check(result.finished, "stopped after ", result.images, " of ", options.images, " images; what was learned is in ",
+        folder);
+}
+
+//----------------------------------------------------------------------------
+// encode, decode, reconstruct
+
+struct Arguments {
+  CommonOptions common;
+  std::vector<std::string> inputs;
+  std::string model, out;
+  int64_t size = 0;
+  int64_t count = 0;
+};
+
+struct Loaded {
+  fs::path folder;
+  std::unique_ptr<KlVae> vae;
+};
+
+Loaded load(const Arguments& a) {
+  a.common.apply();
+  check_usage(!a.out.empty(), "where to? Use --out");
+  Loaded out{tokenizer_folder(a.model), nullptr};
+  if (!a.common.dry_run) out.vae = load_tokenizer(out.folder, a.common.parsed_device(), a.common.parsed_dtype());
+  return out;
+}
+
+Json resolved(const Arguments& a, const Loaded& loaded) {
+  return {{"inputs", a.inputs}, {"tokenizer", loaded.folder.string()}, {"out", a.out},           {"size", a.size},
+          {"count", a.count},   {"device", a.common.device},           {"dtype", a.common.dtype}};
+}
+
+bool is_safetensors(const std::string& path) { return fs::path(path).extension() == ".safetensors"; }
+
+// A picture as it is, or cropped to a square of `size`.
+Image read_picture(const fs::path& path, int64_t size) {
+  const Image image = read_image(path);
+  return size > 0 ? centre_crop(image, size) : image;
+}
+
+Tensor named_tensor(const std::string& file, const std::string& name) {
+  const Safetensors read = read_safetensors(file);
+  const auto it = read.tensors.find(name);
+  std::string names;
+  for (const auto& [known, tensor] : read.tensors) names += (names.empty() ? "" : ", ") + known;
+  check(it != read.tensors.end(), file, " has no tensor '", name, "'; it has ", names.empty() ? "none" : names);
+  check(it->second.is_floating_point(), file, ": ", name, " must hold floats, got ", it->second.scalar_type());
+  return it->second;
+}
+
+constexpr int64_t kBatch = 8;
+
+// Runs `compute` over pieces of the first dimension, so that memory does not grow with the input.
+Tensor in_batches(const Tensor& all, const char* title, const std::function<Tensor(const Tensor&)>& compute) {
+  check(all.dim() == 4 && all.size(0) > 0, title, " needs a tensor of 4 dimensions with at least one row, got ",
+        all.sizes());
+  const at::NoGradGuard no_grad;
+  Progress progress(title);
+  std::vector<Tensor> parts;
+  for (int64_t first = 0; first < all.size(0); first += kBatch) {
+    parts.push_back(compute(all.slice(0, first, std::min(all.size(0), first + kBatch))).to(at::kCPU));
+    progress.update(static_cast<double>(std::min(all.size(0), first + kBatch)) / static_cast<double>(all.size(0)),
+                    concat(std::min(all.size(0), first + kBatch), " of ", all.size(0)));
+    check(!interrupted(), "stopped");
+  }
+  return at::cat(parts);
+}
+
+void run_encode(const Arguments& a) {
+  check_usage(is_safetensors(a.out) || a.out.empty(), "--out must be a .safetensors file, got '", a.out, "'");
+  const Loaded loaded = load(a);
+  if (a.common.dry_run) return print_json(resolved(a, loaded));
+  check_writable(a.out, false);
+  catch_interrupts();
+  const bool tensors = is_safetensors(a.inputs.front());
+  check_usage(!tensors || (a.inputs.size() == 1 && a.size == 0),
+              "a safetensors input stands alone and takes no --size");
+  Tensor image;  // (B, 3, H, W)
+  if (tensors) {
+    image = named_tensor(a.inputs.front(), "image");
+  } else {
+    std::vector<Tensor> pictures;
+    for (const auto& input : a.inputs) {
+      pictures.push_back(image_to_tensor(read_picture(input, a.size)));
+      check_usage(pictures.back().sizes() == pictures.front().sizes(), input, " is ", pictures.back().size(2), " x ",
+                  pictures.back().size(1), ", ", a.inputs.front(), " is ", pictures.front().size(2), " x ",
+                  pictures.front().size(1), "; --size N crops all of them to N x N");
+    }
+    image = at::stack(pictures);
+  }
+  const Tensor moments = in_batches(image, "encode", [&](const Tensor& x) { return loaded.vae->encode_moments(x); });
+  write_safetensors(a.out, {{"moments", moments}}, {{"latent_scale", Json(loaded.vae->config().latent_scale).dump()}});
+  if (a.common.json)
+    print_json(
+        {{"out", a.out}, {"moments", moments.sizes().vec()}, {"latent_scale", loaded.vae->config().latent_scale}});
+}
+
+void run_decode(const Arguments& a) {
+  const Loaded loaded = load(a);
+  if (a.common.dry_run) return print_json(resolved(a, loaded));
+  const bool tensors = is_safetensors(a.out);
+  check_writable(a.out, !tensors);
+  catch_interrupts();
+  const Tensor latents = named_tensor(a.inputs.front(), "latents");
+  const Tensor image = in_batches(latents, "decode", [&](const Tensor& z) { return loaded.vae->decode(z); });
+  if (tensors) {
+    write_safetensors(a.out, {{"image", image}});
+  } else {
+    for (int64_t i = 0; i < image.size(0); ++i) {
+      char name[32];
+      std::snprintf(name, sizeof name, "%06ld.png", static_cast<long>(i));
+      write_png(fs::path(a.out) / name, tensor_to_image(image[i]));
+    }
+  }
+  if (a.common.json) print_json({{"out", a.out}, {"image", image.sizes().vec()}});
+}
+
+struct Picture {
+  std::string name;
+  Image image;
+};
+
+// Files, folders (their pictures at any depth, by name) and data sets, at most `count` of each where it is given.
+std::vector<Picture> read_pictures(const Arguments& a, int64_t factor) {
+  std::vector<Picture> out;
+  const auto enough = [&](size_t begin) { return a.count > 0 && out.size() - begin >= static_cast<size_t>(a.count); };
+  for (const auto& input : a.inputs) {
+    const size_t begin = out.size();
+    if (input == "shapes" || input == "scenes" || input.starts_with("shapes:") || input.starts_with("scenes:")) {
+      const auto set = open_dataset(input, a.size > 0 ? a.size : kShapesSide);
+      check_usage(a.count > 0, "how many pictures of ", input, "? Use --count N");
+      for (int64_t i = 0; i < set->size() && !enough(begin); ++i)
+        out.push_back({concat(input, " ", i), tensor_to_image(set->get(i).image)});
+      continue;
+    }
+    std::vector<fs::path> files{input};
+    if (fs::is_directory(input)) {
+      files.clear();
+      for (const auto& entry : fs::recursive_directory_iterator(input))
+        if (entry.is_regular_file() && is_picture_name(entry.path())) files.push_back(entry.path());
+      std::sort(files.begin(), files.end());
+      check(!files.empty(), input, " holds no .png, .jpg or .jpeg file");
+    }
+    for (const auto& file : files) {
+      if (enough(begin)) break;
+      out.push_back({file.string(), read_picture(file, a.size)});
+    }
+  }
+  for (const Picture& p : out)
+    check_usage(p.image.width % factor == 0 && p.image.height % factor == 0, p.name, " is ", p.image.width, " x ",
+                p.image.height, "; the sides must be multiples of ", factor, ": --size N crops to N x N");
+  return out;
+}
+
+double square_error(const Image& a, const Image& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.rgb.size(); ++i) {
+    const double d = static_cast<double>(a.rgb[i]) - static_cast<double>(b.rgb[i]);
+    sum += d * d;
+  }
+  return sum / static_cast<double>(a.rgb.size());
+}
+
+double byte_psnr(double mean_square) { return 10 * std::log10(255.0 * 255.0 / std::max(mean_square, 1e-9)); }
+
+void run_reconstruct(const Arguments& a) {
+  check_usage(a.out.empty() || fs::path(a.out).extension() == ".png", "--out must be a .png file, got '", a.out, "'");
+  const Loaded loaded = load(a);
+  if (a.common.dry_run) return print_json(resolved(a, loaded));
+  check_writable(a.out, false);
+  catch_interrupts();
+  const at::NoGradGuard no_grad;
+  const std::vector<Picture> pictures = read_pictures(a, loaded.vae->config().factor());
+  GridOptions grid;
+  grid.columns = 2;
+  grid.column_labels = {"original", "decoded"};
+  std::vector<Image> shown;
+  Json rows = Json::array();
+  double total = 0, seconds = 0;
+  Progress progress("reconstruct");
+  for (const Picture& p : pictures) {
+    if (interrupted()) break;
+    const double start_s = now_s();
+    const Tensor moments = loaded.vae->encode_moments(image_to_tensor(p.image).unsqueeze(0));
+    const Image decoded = tensor_to_image(loaded.vae->decode(posterior_mean(moments)));
+    seconds += now_s() - start_s;
+    const double error = square_error(p.image, decoded);
+    total += error;
+    rows.push_back({{"image", p.name}, {"psnr", byte_psnr(error)}});
+    shown.push_back(p.image);
+    shown.push_back(decoded);
+    progress.update(static_cast<double>(rows.size()) / static_cast<double>(pictures.size()),
+                    concat(rows.size(), " of ", pictures.size()));
+  }
+  check(!rows.empty(), "stopped before the first picture was done");
+  progress.finish();
+  write_png(a.out, make_grid(shown, grid));
+  const auto n = static_cast<double>(rows.size());
+  if (a.common.json)
+    return print_json(
+        {{"psnr", byte_psnr(total / n)}, {"images", rows}, {"out", a.out}, {"seconds_per_image", seconds / n}});
+  for (const auto& row : rows)
+    std::printf("%6.2f dB  %s\n", row["psnr"].get<double>(), row["image"].get<std::string>().c_str());
+  std::printf("%6.2f dB  over all, %s\n", byte_psnr(total / n), a.out.c_str());
+}
+
+}  // namespace
+
+//----------------------------------------------------------------------------
+
+void add_tokenizer_command(CLI::App& app) {
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train and use the image tokenizer (KL-VAE)");
+  tokenizer->require_subcommand(1);
+  const std::string what = "What", output = "Output";
+
+  CLI::App* train = tokenizer->add_subcommand("train", "Train a tokenizer");
+  const auto t = std::make_shared<TrainArguments>();
+  train->add_option("config", t->config_file, "config file (JSON), e.g. configs/shapes-64-tokenizer.json")->group(what);
+  train->add_option("--preset", t->preset, "in place of a config file: shapes-64 or kl16")->group(what);
+  train->add_option("--data", t->data, "shapes[:count=N,seed=S] or a folder of images; several are mixed")->group(what);
+  train->add_option("--set", t->set, "key=value over the config, e.g. loss.kl=0.01; repeatable")->group(what);
+  train->add_option("--init", t->init, "start from this tokenizer's weights")->group(what);
+  CLI::Option* seed = train->add_option("--seed", t->seed, "seed of weights, order and noise (default: the config's)")
+                          ->check(CLI::NonNegativeNumber)
+                          ->group(what);
+  train->add_option("--out", t->out, "run folder: log.jsonl and tokenizer/")->group(output);
+  t->common.add(*train);
+  add_examples(*train, {"tokenizer train configs/shapes-64-tokenizer.json --out runs/tokenizer",
+                        "tokenizer train --preset kl16 --data photos/ --out runs/photos --set image_side=128"});
+  CLI::Option* dtype = train->get_option("--dtype");
+  train->callback([t, seed, dtype] {
+    t->seed_given = seed->count() > 0;
+    t->dtype_given = dtype->count() > 0;
+    run_train(*t);
+  });
+
+  const auto add = [&](const char* name, const char* description, const std::shared_ptr<Arguments>& a,
+                       const std::string& input, const std::string& out) {
+    CLI::App* command = tokenizer->add_subcommand(name, description);
+    command->add_option("inputs", a->inputs, input)->required()->group(what);
+    command->add_option("--model", a->model, "tokenizer folder, or a model that has one; default: the model in the box")
+        ->group(what);
+    command->add_option("--out", a->out, out)->group(output);
+    a->common.add(*command);
+    return command;
+  };
+  const auto e = std::make_shared<Arguments>();
+  CLI::App* encode = add("encode", "Images to moments", e,
+                         "a safetensors file with `image` (B, 3, H, W) in [-1, 1], or image files", "file.safetensors");
+  encode->add_option("--size", e->size, "crop image files to a square of N pixels")
+      ->check(CLI::PositiveNumber)
+      ->group(what);
+  add_examples(*encode, {"tokenizer encode photo.png --size 64 --out moments.safetensors",
+                         "tokenizer encode images.safetensors --model models/kl16 --out moments.safetensors"});
+  encode->callback([e] { run_encode(*e); });
+
+  const auto d = std::make_shared<Arguments>();
+  CLI::App* decode = add("decode", "Latents to images", d,
+                         "a safetensors file with `latents` (B, C, h, w), already divided by the latent scale",
+                         "file.safetensors, or a folder for PNGs");
+  decode->get_option("inputs")->expected(1);
+  add_examples(*decode, {"tokenizer decode latents.safetensors --out pictures/",
+                         "tokenizer decode latents.safetensors --model models/kl16 --out images.safetensors"});
+  decode->callback([d] { run_decode(*d); });
+
+  const auto r = std::make_shared<Arguments>();
+  CLI::App* reconstruct = add("reconstruct", "Images through the tokenizer and back, side by side, with PSNR", r,
+                              "image files, folders of them, or shapes", "picture of the pairs, a .png");
+  reconstruct->add_option("--size", r->size, "crop to a square of N pixels")->check(CLI::PositiveNumber)->group(what);
+  reconstruct->add_option("--count", r->count, "pictures of each input; default: all")
+      ->check(CLI::PositiveNumber)
+      ->group(what);
+  add_examples(*reconstruct,
+               {"tokenizer reconstruct shapes:seed=3 --count 8 --out pairs.png",
+                "tokenizer reconstruct photos/ --model runs/photos/tokenizer --size 128 --out pairs.png"});
+  reconstruct->callback([r] { run_reconstruct(*r); });
+}
+
+}  // namespace crescendo

@@ -1,0 +1,195 @@
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "crescendo/cli/args.h"
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/grid.h"
+#include "crescendo/core/interrupt.h"
+#include "crescendo/core/log.h"
+#include "crescendo/data/shapes.h"
+#include "crescendo/metrics/shapes_score.h"
+#include "crescendo/pipeline/pipeline.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+#include "crescendo/train/latents.h"
+
+namespace crescendo {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What a config file holds: the run, and where its data and tokenizer are.
+struct Recipe {
+  TrainConfig config;
+  std::string data;
+  std::string tokenizer;
+  bool flip = false;
+
+  template <class Self, class V>
+  static void fields(Self& s, V&& v) {
+    v("data", s.data, "data set: shapes[:count=N,seed=S] or a folder of images");
+    v("tokenizer", s.tokenizer, "tokenizer, or a model that has one");
+    v("flip", s.flip, "mirror half of the images");
+    TrainConfig::fields(s.config, v);
+  }
+};
+
+struct Arguments {
+  CommonOptions common;
+  std::string config_file, preset, data, tokenizer, out, init;
+  bool resume = false;
+  std::vector<std::string> set;
+};
+
+Recipe resolve(const Arguments& a) {
+  check_usage(a.config_file.empty() != a.preset.empty(), "give either a config file or --preset (paper or published)");
+  Recipe recipe;
+  if (!a.preset.empty())
+    recipe.config = train_preset(a.preset);
+  else
+    value_from_json(recipe, read_json(a.config_file), a.config_file);
+  for (const auto& assignment : a.set) set_field(recipe, assignment);
+  if (!a.data.empty()) recipe.data = a.data;
+  if (!a.tokenizer.empty()) recipe.tokenizer = a.tokenizer;
+  check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
+  check_usage(!recipe.tokenizer.empty(), "latents of which tokenizer? Use --tokenizer DIR (crescendo tokenizer train makes one)");
+  recipe.config.train.validate();
+  recipe.config.objective.validate();
+  return recipe;
+}
+
+// A tokenizer's own folder, or that of a model.
+fs::path tokenizer_folder(const std::string& name) {
+  if (fs::exists(fs::path(name) / "tokenizer" / "config.json")) return fs::path(name) / "tokenizer";
+  if (fs::exists(fs::path(name) / "config.json")) return name;
+  return find_model(name) / "tokenizer";
+}
+
+// Grids of samples while training, and their scores where the classes are the shapes.
+class Sampling {
+ public:
+  Sampling(const ModelInfo& info, std::shared_ptr<const KlVae> vae, const fs::path& out, at::Device device, uint64_t seed)
+      : info_(info), vae_(std::move(vae)), out_(out), device_(device), seed_(seed), shapes_(info.labels == shapes_class_names()) {}
+
+  void operator()(const TrainProgress& progress, const TensorMap& weights) const {
+    TensorMap copies;
+    for (const auto& [name, t] : weights) copies[name] = t.detach();
+    const Pipeline pipeline(info_, FarModel::from(info_.model, std::move(copies), "EMA weights"), vae_);
+    Request request;
+    request.sampler = info_.sampler;
+    constexpr int64_t kPictures = 16, kScored = 160;
+    const int64_t count = shapes_ ? kScored : kPictures;
+    for (int64_t i = 0; i < count; ++i) {
+      request.labels.push_back(shapes_ ? i * info_.model.classes / count : i % info_.model.classes);
+      request.seeds.push_back(seed_ + static_cast<uint64_t>(i));
+    }
+    request.batch = 40;
+    std::vector<Image> images;
+    PipelineHooks hooks;
+    hooks.on_image = [&](Generated g) { images.push_back(std::move(g.image)); };
+    hooks.on_progress = [](double, const std::string&) { return !interrupted(); };
+    if (!pipeline.generate(request, hooks)) return;
+    GridOptions options;
+    std::vector<Image> shown;
+    for (int64_t i = 0; i < kPictures; ++i) {
+      const auto k = static_cast<size_t>(i * count / kPictures);
+      shown.push_back(images[k]);
+      options.captions.push_back(class_name(info_, request.labels[k]));
+    }
+    make_directories(out_ / "samples");
+    char name[32];
+    std::snprintf(name, sizeof name, "%010ld.png", static_cast<long>(progress.images));
+    write_png(out_ / "samples" / name, make_grid(shown, options));
+    if (!shapes_) return;
+    const ShapesScore score = score_shapes(images, request.labels);
+    Json line = score.to_json();
+    line["images_trained"] = progress.images;
+    line["seconds"] = progress.seconds;
+    std::ofstream(out_ / "scores.jsonl", std::ios::app) << line.dump() << "\n";
+    const auto percent = [&](int64_t n) { return std::lround(100.0 * static_cast<double>(n) / static_cast<double>(score.images)); };
+    log_info(concat(progress.images, " images: colour ", percent(score.colour), " %, shape ", percent(score.shape), " %, both ", percent(score.both),
+                    " % of ", score.images, " samples; spread of centres ", score.centre_spread, ", of sizes ", score.size_spread));
+  }
+
+ private:
+  const ModelInfo& info_;
+  std::shared_ptr<const KlVae> vae_;
+  fs::path out_;
+  at::Device device_;
+  uint64_t seed_;
+  bool shapes_;
+};
+
+void run(Arguments& a) {
+  a.common.apply();
+  Recipe recipe = resolve(a);
+  TrainConfig& config = recipe.config;
+  check_usage(!config.model.is_text(), "training of text models is not here yet; use a class model");
+  check_usage(!a.out.empty(), "where to? Use --out DIR");
+  if (a.common.dry_run) return print_json(value_to_json(recipe));
+  check_writable(a.out, true);
+  catch_interrupts();
+  const at::Device device = a.common.parsed_device();
+  const std::shared_ptr<KlVae> vae = load_tokenizer(tokenizer_folder(recipe.tokenizer), device, at::kFloat);
+  const int64_t side = config.model.latent_height * vae->config().factor();
+  check_usage(config.model.latent_height == config.model.latent_width, "training images are square: latent_height ", config.model.latent_height,
+              " and latent_width ", config.model.latent_width, " must be equal");
+  const auto dataset = open_dataset(recipe.data, side);
+  check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ", config.model.latent_channels,
+              ", the tokenizer has ", vae->config().latent_channels);
+  const auto classes = static_cast<int64_t>(dataset->classes().size());
+  check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ", config.model.classes);
+
+  ModelInfo info{config.model, config.sampler, dataset->classes(), {}};
+  for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
+  make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
+
+  std::unique_ptr<FarModel> model;
+  if (!a.init.empty()) {
+    const fs::path init = find_model(a.init);
+    const ModelInfo from = load_model_info(init);
+    check_usage(fields_equal(from.model, config.model), "--init ", a.init, " has other sizes: ", value_to_json(from.model).dump());
+    model = load_model(init, from, device, at::kFloat);
+  } else {
+    model = FarModel::random(config.model, static_cast<uint64_t>(config.train.seed));
+    model->params().to(device, at::kFloat);
+  }
+  log_info(concat("model of ", model->params().count(), " parameters, ", dataset->size(), " images of ", classes, " classes, ", device_description(device)));
+
+  const CachedLatents latents(encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae);
+  write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
+  TrainHooks hooks;
+  hooks.on_sample = Sampling(info, vae, a.out, device, static_cast<uint64_t>(config.train.seed));
+  hooks.on_save = [&](const TrainProgress& progress, const TensorMap& weights) {
+    info.training = {{"images", progress.images}, {"steps", progress.steps}, {"seconds", std::lround(progress.seconds)}, {"data", recipe.data}};
+    const fs::path dir = fs::path(a.out) / "model";
+    save_model(dir, info, weights, at::kFloat);
+    save_tokenizer(dir / "tokenizer", *vae);
+  };
+  const TrainProgress end = train(*model, config, latents, a.out, a.resume, hooks);
+  if (a.common.json) print_json({{"images", end.images}, {"steps", end.steps}, {"seconds", end.seconds}, {"loss", end.loss}, {"model", (fs::path(a.out) / "model").string()}});
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("train", "Train a model");
+  auto a = std::make_shared<Arguments>();
+  const std::string what = "What", output = "Output";
+  command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")->group(what);
+  command->add_option("--preset", a->preset, "in place of a config file: paper or published")->group(what);
+  command->add_option("--data", a->data, "shapes[:count=N,seed=S] or a folder of images, a folder per class")->group(what);
+  command->add_option("--tokenizer", a->tokenizer, "tokenizer folder, or a model that has one")->group(what);
+  command->add_option("--set", a->set, "key=value over the config, e.g. train.lr=1e-4; repeatable")->group(what);
+  command->add_option("--init", a->init, "start from this model's weights")->group(what);
+  command->add_option("--out", a->out, "run folder: checkpoint, log.jsonl, samples, model")->group(output);
+  command->add_flag("--resume", a->resume, "go on with the run in --out")->group(output);
+  a->common.add(*command);
+  add_examples(*command, {"train configs/shapes-64.json --out runs/shapes", "train configs/shapes-64.json --out runs/shapes --resume --set train.images=2000000"});
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace crescendo

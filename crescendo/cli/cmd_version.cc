@@ -1,0 +1,27 @@
+#include <ATen/ATen.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <iostream>
+
+#include "crescendo/cli/args.h"
+
+namespace crescendo {
+
+void add_version_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("version", "What this build is and what it can do");
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "print as JSON");
+  add_examples(*command, {"version", "version --json"});
+  command->callback([json] {
+    set_threads(0);
+    const Json out = {{"version", CRESCENDO_VERSION}, {"libtorch", TORCH_VERSION}, 
+                      {"threads", threads()},          {"cuda", at::hasCUDA()},     {"mkldnn", at::hasMKLDNN()}};
+    if (*json) return print_json(out);
+    std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
+    for (const auto& [key, value] : out.items())
+      if (key != "version") std::cout << "  " << key << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+  });
+}
+
+}  // namespace crescendo

@@ -1,0 +1,57 @@
+#include "crescendo/cli/sampler_args.h"
+
+#include "crescendo/core/check.h"
+
+namespace crescendo {
+
+void SamplerArgs::add(CLI::App& command) {
+  const std::string group = "Sampler (default: what the model's config.json says)";
+  std::string presets;
+  for (const auto& name : sampler_preset_names()) presets += (presets.empty() ? "" : ", ") + name;
+  command.add_option("--preset", preset, "sampler preset: " + presets)->group(group);
+  command.add_option("--steps", steps, "outer (autoregressive) steps")->group(group);
+  command.add_option("--levels", levels, "frequency level of every outer step, e.g. 0,2,5,9")->group(group);
+  command.add_flag("--mask", mask, "reveal tokens step by step in a random order")->group(group);
+  command.add_flag("--no-mask", no_mask, "all tokens visible from the start")->group(group);
+  command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
+  command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
+  command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
+  command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
+  command.add_option("--diffusion-steps", diffusion_steps, "inner (diffusion) steps: T, or A:B from the first to the last outer step")->group(group);
+  command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")->group(group);
+  command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
+}
+
+SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
+  check_usage(!(mask && no_mask), "--mask and --no-mask contradict each other");
+  SamplerOptions o = model_default;
+  if (preset && *preset != model_default.preset) {
+    o = SamplerOptions{};
+    o.preset = *preset;
+  }
+  if (steps) {
+    check_usage(*steps >= 1, "--steps must be at least 1, got ", *steps);
+    o.steps = *steps;
+    o.levels.clear();
+  }
+  if (levels) {
+    check_usage(!steps, "--steps and --levels contradict each other: the list of levels is one per step");
+    o.levels = parse_list(*levels, "--levels");
+    o.steps = 0;
+  }
+  if (mask) o.mask = MaskMode::kOn;
+  if (no_mask) o.mask = MaskMode::kOff;
+  if (filter) o.filter = parse_enum<FilterType>(*filter, "--filter") == FilterType::kSpatial ? FilterChoice::kSpatial : FilterChoice::kFourier;
+  if (cfg) o.cfg = *cfg;
+  if (cfg_schedule) {
+    check_usage(*cfg_schedule == "linear" || *cfg_schedule == "constant", "--cfg-schedule must be linear or constant, got '", *cfg_schedule, "'");
+    o.cfg_schedule = parse_enum<CfgSchedule>(*cfg_schedule, "--cfg-schedule");
+  }
+  if (temperature) o.temperature = *temperature;
+  if (diffusion_steps) o.diffusion_steps = parse_range(*diffusion_steps, "--diffusion-steps");
+  if (start_timestep) o.start_timestep = *start_timestep;
+  if (solver) o.solver = parse_enum<Solver>(*solver, "--solver");
+  return o;
+}
+
+}  // namespace crescendo

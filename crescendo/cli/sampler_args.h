@@ -1,0 +1,20 @@
+// The sampler's options on the command line, over those that a model's config.json holds.
+#pragma once
+
+#include "crescendo/cli/args.h"
+#include "crescendo/order/plan.h"
+
+namespace crescendo {
+
+struct SamplerArgs {
+  std::optional<std::string> preset, levels, cfg_schedule, diffusion_steps, solver, filter;
+  std::optional<int64_t> steps, start_timestep;
+  std::optional<double> cfg, temperature;
+  bool mask = false, no_mask = false;
+
+  void add(CLI::App& command);
+  // A --preset that is not the model's starts from that preset's own choices.
+  SamplerOptions over(const SamplerOptions& model_default) const;
+};
+
+}  // namespace crescendo

@@ -24,7 +24,7 @@ enum class Draw : uint32_t {
   kPosterior,     // VAE posterior sample
   kFlip,          // training: horizontal flip
   kShuffle,       // order of a data set
-  kDropout,       // seed of LibTorch's generator, per step
+  kDropout,       // seed of the generator of a micro-batch
   kScene,         // parameters of a rendered scene
   kOther
 };

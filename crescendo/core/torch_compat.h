@@ -23,12 +23,13 @@ class Autocast {
       at::autocast::set_enabled(true);
     }
 #endif
-    at::autocast::increment_nesting();
+    // No copies of the parameters in low precision are kept: each is used once, and threads would share them.
+    cached_ = at::autocast::is_autocast_cache_enabled();
+    at::autocast::set_autocast_cache_enabled(false);
   }
   ~Autocast() {
     if (!on_) return;
-    // The outermost guard drops the cached low-precision copies of the parameters: they are stale after an update.
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_cache_enabled(cached_);
 #if TORCH_VERSION_MAJOR >= 2
     at::autocast::set_autocast_enabled(device_, false);
 #else
@@ -44,6 +45,7 @@ class Autocast {
  private:
   at::DeviceType device_;
   bool on_;
+  bool cached_ = false;
 };
 
 }  // namespace crescendo

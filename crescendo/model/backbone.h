@@ -23,9 +23,10 @@ struct TokenMask {
   bool any() const { return missing.defined(); }
 };
 
-// Dropout rates while training; zero for use.
+// Dropout rates while training; zero for use. Without a generator LibTorch's own decides.
 struct BackboneDropout {
   double attention = 0.0, projection = 0.0;
+  std::optional<at::Generator> generator{};
 };
 
 class Backbone {

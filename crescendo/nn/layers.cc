@@ -6,7 +6,11 @@
 
 namespace crescendo {
 
-Tensor Dropout::operator()(const Tensor& x) const { return rate > 0.0 ? at::dropout(x, rate, /*train=*/true) : x; }
+Tensor Dropout::operator()(const Tensor& x) const {
+  if (rate <= 0.0) return x;
+  const c10::optional<at::Generator> source = generator ? c10::optional<at::Generator>(*generator) : c10::nullopt;
+  return x * at::empty_like(x, x.options().requires_grad(false)).bernoulli_(1 - rate, source).div_(1 - rate);
+}
 
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, Init init)
     : weight(scope.add("weight", {out, in}, init)), bias(scope.add("bias", {out}, Init::kZeros)) {}

@@ -1,15 +1,19 @@
 // Layers: the few that FAR, its diffusion head and the tokenizer are made of.
 #pragma once
 
+#include <ATen/core/Generator.h>
+
 #include <optional>
 
 #include "crescendo/nn/params.h"
 
 namespace crescendo {
 
-// Dropout while training; a default-constructed one does nothing.
+// Dropout while training; a default-constructed one does nothing. Draws from LibTorch's own generator unless one is
+// given.
 struct Dropout {
   double rate = 0.0;
+  std::optional<at::Generator> generator{};
   Tensor operator()(const Tensor& x) const;
 };
 

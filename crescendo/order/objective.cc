@@ -1,6 +1,7 @@
 #include "crescendo/order/objective.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -68,8 +69,10 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
       drop[b] = Rng(seed, Draw::kLabelDrop).uniform() < o.label_dropout;
       Rng timestep(seed, Draw::kTimestep);
       for (int64_t i = 0; i < draws * tokens; ++i) {
-        const double u = o.timestep_power == 1.0 ? timestep.uniform() : std::pow(timestep.uniform(), 1.0 / o.timestep_power);
-        t[b * draws * tokens + i] = std::min(kTrainingTimesteps - 1, static_cast<int64_t>(static_cast<double>(kTrainingTimesteps) * u));
+        const double u =
+            o.timestep_power == 1.0 ? timestep.uniform() : std::pow(timestep.uniform(), 1.0 / o.timestep_power);
+        t[b * draws * tokens + i] =
+            std::min(kTrainingTimesteps - 1, static_cast<int64_t>(static_cast<double>(kTrainingTimesteps) * u));
       }
       const auto numbers = static_cast<size_t>(draws * tokens * channels);
       Rng(seed, Draw::kDiffusion).fill_normal({noise + static_cast<size_t>(b) * numbers, numbers});
@@ -85,17 +88,28 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
   return d;
 }
 
+// Of its own, so that parts of a batch may be computed at the same time.
+at::Generator dropout_generator(at::Device device, uint64_t seed) {
+  at::Generator generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(derive_seed(seed, static_cast<uint64_t>(Draw::kDropout)));
+  return generator;
+}
+
 }  // namespace
 
 void ObjectiveOptions::validate() const {
-  const auto share = [](const char* name, double v) { check_usage(v >= 0 && v <= 1, "objective: ", name, " must be in 0..1, got ", v); };
+  const auto share = [](const char* name, double v) {
+    check_usage(v >= 0 && v <= 1, "objective: ", name, " must be in 0..1, got ", v);
+  };
   share("mask_min_low", mask_min_low);
   share("mask_min_high", mask_min_high);
   share("label_dropout", label_dropout);
   check_usage(attention_dropout >= 0 && attention_dropout < 1 && projection_dropout >= 0 && projection_dropout < 1,
               "objective: dropout must be in [0, 1), got ", attention_dropout, " and ", projection_dropout);
-  check_usage(diffusion_batch_mul >= 1 && diffusion_batch_mul <= 1024, "objective: diffusion_batch_mul must be in 1..1024, got ", diffusion_batch_mul);
-  check_usage(level_power > 0 && timestep_power > 0, "objective: level_power and timestep_power must be above 0, got ", level_power, " and ", timestep_power);
+  check_usage(diffusion_batch_mul >= 1 && diffusion_batch_mul <= 1024,
+              "objective: diffusion_batch_mul must be in 1..1024, got ", diffusion_batch_mul);
+  check_usage(level_power > 0 && timestep_power > 0, "objective: level_power and timestep_power must be above 0, got ",
+              level_power, " and ", timestep_power);
   check_usage(vb_weight >= 0, "objective: vb_weight must be at least 0, got ", vb_weight);
   check_usage(loss_over == LossOver::kAll || mask != MaskDraw::kOff, "objective: loss_over=masked needs a mask");
 }
@@ -121,10 +135,12 @@ double mask_ratio_min(const ObjectiveOptions& o, int64_t level, int64_t levels) 
   return o.mask_min_low + share * (o.mask_min_high - o.mask_min_low);
 }
 
-ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, const Lowpass& lowpass, const Tensor& latents,
-                          const Tensor& condition, const std::vector<uint64_t>& image_seeds, uint64_t batch_seed) {
+ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, const Lowpass& lowpass,
+                          const Tensor& latents, const Tensor& condition, const std::vector<uint64_t>& image_seeds,
+                          uint64_t batch_seed) {
   const ModelConfig& m = model.config();
-  const int64_t batch = latents.size(0), tokens = m.tokens(), channels = m.token_channels(), draws = o.diffusion_batch_mul;
+  const int64_t batch = latents.size(0), tokens = m.tokens(), channels = m.token_channels(),
+                draws = o.diffusion_batch_mul;
   const auto device = latents.device();
   const Draws d = draw(o, m, image_seeds, batch_seed);
 
@@ -136,13 +152,18 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, cons
   const Tensor drop = d.drop.to(device).view({batch, 1, 1});
   const Tensor rows = at::where(drop, model.backbone().null_condition(batch), condition);  // (B, *, D)
   const TokenMask mask = d.missing.defined() ? TokenMask::of(d.missing.to(device)) : TokenMask::none();
-  const Tensor z = model.backbone().forward(input, rows, mask, {o.attention_dropout, o.projection_dropout});  // (B, L, D)
+  BackboneDropout dropout{o.attention_dropout, o.projection_dropout};
+  if (dropout.attention > 0 || dropout.projection > 0)
+    dropout.generator = dropout_generator(device, image_seeds.front());
+  const Tensor z = model.backbone().forward(input, rows, mask, dropout);  // (B, L, D)
 
   // The K draws of a token share its condition: (B, K, L, *) flattened to M = B K L rows.
   const Tensor level = d.levels.to(device).to(at::kFloat).view({batch, 1, 1}).expand({batch, tokens, 1});
   const Tensor y = model.head().condition(z, level);  // (B, L, W)
   const int64_t width = y.size(2);
-  const auto repeat = [&](const Tensor& x) { return x.unsqueeze(1).expand({batch, draws, tokens, x.size(2)}).reshape({-1, x.size(2)}); };
+  const auto repeat = [&](const Tensor& x) {
+    return x.unsqueeze(1).expand({batch, draws, tokens, x.size(2)}).reshape({-1, x.size(2)});
+  };
   const Tensor x0 = repeat(target), t = d.t.view({-1}), noise = d.noise.to(device).view({-1, channels});
   const Tensor x_t = q_sample(x0, t, noise);
   const Tensor times = model.head().time_embedding(t.to(device)).view({-1, width});
@@ -160,7 +181,8 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, cons
   Tensor weighted = image_loss;
   if (o.level_weight && m.kind != ModelKind::kMarClass) {
     std::vector<float> weights;
-    for (int64_t b = 0; b < batch; ++b) weights.push_back(static_cast<float>(level_weight(d.levels.data_ptr<int64_t>()[b], m.levels)));
+    for (int64_t b = 0; b < batch; ++b)
+      weights.push_back(static_cast<float>(level_weight(d.levels.data_ptr<int64_t>()[b], m.levels)));
     weighted = image_loss * at::tensor(weights).to(device);
   }
   return {weighted.mean(), image_loss.detach(), d.levels};

@@ -33,9 +33,13 @@ bool decays_as_published(const std::string& name, const Tensor& parameter);
 class AdamW {
  public:
   using Decays = std::function<bool(const std::string& name, const Tensor& parameter)>;
-  AdamW(Params& params, const AdamWOptions& options, const Decays& decays = decays_as_published);
+  // `workers` threads may add gradients at the same time, each to a buffer of its own.
+  AdamW(Params& params, const AdamWOptions& options, const Decays& decays = decays_as_published, int64_t workers = 1);
 
   void zero_grad();
+  // Adds the gradient of the scalar `loss`. Before the update, sum_gradients() adds the workers' buffers up, in order.
+  void add_gradient(const Tensor& loss, int64_t worker = 0);
+  void sum_gradients();
   // L2 norm over all gradients; not finite when any gradient is.
   double grad_norm() const;
   // One update with the gradients times `grad_scale` (for clipping). Counts steps for the bias correction.
@@ -60,7 +64,9 @@ class AdamW {
   };
   AdamWOptions options_;
   std::vector<Segment> segments_;
+  std::vector<Tensor> leaves_;                     // the parameters, one per segment
   Tensor parameters_, gradients_, mean_, square_;  // flat, fp32
+  std::vector<Tensor> worker_gradients_;           // flat; the first is gradients_
   int64_t steps_ = 0;
 };
 
@@ -71,7 +77,8 @@ class Ema {
   Ema(const AdamW& optimizer, double decay);
   void update(const AdamW& optimizer);
   TensorMap state(const AdamW& optimizer, const std::string& prefix = "") const;
-  void load_state(const AdamW& optimizer, const TensorMap& state, const std::string& prefix, int64_t updates, const std::string& source_name);
+  void load_state(const AdamW& optimizer, const TensorMap& state, const std::string& prefix, int64_t updates,
+                  const std::string& source_name);
   int64_t updates() const { return updates_; }
 
  private:

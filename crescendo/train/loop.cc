@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <fstream>
+#include <map>
+#include <mutex>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/device.h"
@@ -12,6 +14,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/core/torch_compat.h"
+#include "crescendo/core/workers.h"
 #include "crescendo/data/dataset.h"
 #include "crescendo/io/safetensors.h"
 
@@ -49,25 +52,65 @@ struct LossMeter {
   }
 };
 
+// Which image of the data is the n-th of a run; safe to ask from several threads.
+class ImageOrder {
+ public:
+  ImageOrder(int64_t size, uint64_t seed) : size_(size), seed_(seed) {}
+  int64_t index_of(int64_t n) {
+    const std::lock_guard lock(mutex_);
+    const int64_t epoch = n / size_;
+    auto it = orders_.find(epoch);
+    if (it == orders_.end()) {
+      // A batch may reach over the end of an epoch, so the one before is kept.
+      orders_.erase(orders_.begin(), orders_.lower_bound(epoch - 1));
+      it = orders_.emplace(epoch, epoch_order(size_, seed_, epoch)).first;
+    }
+    return it->second[static_cast<size_t>(n % size_)];
+  }
+
+ private:
+  int64_t size_;
+  uint64_t seed_;
+  std::mutex mutex_;
+  std::map<int64_t, std::vector<int64_t>> orders_;  // by epoch
+};
+
+// On a CPU micro-batches are computed side by side, one thread each: at small sizes that is faster than several threads
+// in every product. On other devices the device itself is parallel.
+int64_t useful_workers(const LoopOptions& t, at::Device device) {
+  if (!device.is_cpu() || t.micro_batch == 0) return 1;
+  return std::min(threads(), (t.batch + t.micro_batch - 1) / t.micro_batch);
+}
+
+// What a part of a batch gives besides its gradient.
+struct MicroBatch {
+  double loss = 0;    // its share of the batch's
+  Tensor image_loss;  // as ObjectiveResult
+  Tensor levels;
+};
+
 class Run {
  public:
-  Run(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out, const TrainHooks& hooks)
+  Run(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
+      const TrainHooks& hooks)
       : model_(model),
         config_(config),
         data_(data),
         out_(out),
         hooks_(hooks),
         lowpass_(config.model.latent_height, config.model.latent_width, config.model.levels, config.model.filter),
-        optimizer_(model.params(), config.train.adamw),
+        workers_(useful_workers(config.train, model.device())),
+        optimizer_(model.params(), config.train.adamw, decays_as_published, workers_.count()),
         ema_(optimizer_, config.train.ema),
+        order_(data.size(), static_cast<uint64_t>(config.train.seed)),
         meter_(config.model.levels) {}
 
   void load();
   TrainProgress go();
 
  private:
+  MicroBatch micro_batch(int64_t first, int64_t count, int64_t worker);
   void step();
-  int64_t index_of(int64_t n);  // of the n-th image of the run in the data
   void log_line(double images_per_s);
   void save();
   std::filesystem::path checkpoint_path() const { return out_ / "checkpoint.safetensors"; }
@@ -78,53 +121,58 @@ class Run {
   const std::filesystem::path& out_;
   const TrainHooks& hooks_;
   Lowpass lowpass_;
+  Workers workers_;
   AdamW optimizer_;
   Ema ema_;
-  int64_t epoch_ = -1;
-  std::vector<int64_t> order_;  // of epoch_
+  ImageOrder order_;
   LossMeter meter_;
   TrainProgress progress_;
   int64_t bad_steps_ = 0;
   double lr_ = 0, grad_norm_ = 0;
 };
 
-int64_t Run::index_of(int64_t n) {
-  if (const int64_t epoch = n / data_.size(); epoch != epoch_) {
-    epoch_ = epoch;
-    order_ = epoch_order(data_.size(), static_cast<uint64_t>(config_.train.seed), epoch);
+// The loss and gradient of images first..first+count of the run, in worker `worker`'s buffer.
+MicroBatch Run::micro_batch(int64_t first, int64_t count, int64_t worker) {
+  const LoopOptions& t = config_.train;
+  const auto seed = static_cast<uint64_t>(t.seed);
+  std::vector<int64_t> indices;
+  std::vector<uint64_t> seeds;
+  for (int64_t n = first; n < first + count; ++n) {
+    indices.push_back(order_.index_of(n));
+    seeds.push_back(derive_seed(seed, static_cast<uint64_t>(n)));
   }
-  return order_[static_cast<size_t>(n % data_.size())];
+  const TrainingBatch batch = data_.batch(indices, seeds);
+  ObjectiveResult r;
+  {
+    const Autocast autocast(model_.device().type(), parse_dtype(t.precision));
+    const Backbone& backbone = model_.backbone();
+    const Tensor condition =
+        config_.model.is_text() ? backbone.text_condition(batch.text) : backbone.class_condition(batch.labels);
+    r = objective(model_, config_.objective, lowpass_, batch.latents, condition, seeds,
+                  derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
+  }
+  const Tensor loss = r.loss * (static_cast<double>(count) / static_cast<double>(t.batch));
+  optimizer_.add_gradient(loss, worker);
+  return {loss.item<double>(), r.image_loss, r.levels};
 }
 
 // One update from the next `batch` images.
 void Run::step() {
   const LoopOptions& t = config_.train;
-  const auto seed = static_cast<uint64_t>(t.seed);
-  const int64_t micro = t.micro_batch ? t.micro_batch : t.batch;
   optimizer_.zero_grad();
-  at::manual_seed(derive_seed(seed ^ static_cast<uint64_t>(Draw::kDropout), static_cast<uint64_t>(progress_.images)));  // dropout
+  const int64_t size = t.micro_batch ? t.micro_batch : t.batch;
+  std::vector<MicroBatch> parts(static_cast<size_t>((t.batch + size - 1) / size));
+  workers_.run([&](int64_t worker) {
+    for (auto i = static_cast<size_t>(worker); i < parts.size(); i += static_cast<size_t>(workers_.count())) {
+      const int64_t done = static_cast<int64_t>(i) * size;
+      parts[i] = micro_batch(progress_.images + done, std::min(size, t.batch - done), worker);
+    }
+  });
+  optimizer_.sum_gradients();
   double loss = 0;
-  for (int64_t done = 0; done < t.batch; done += micro) {
-    const int64_t count = std::min(micro, t.batch - done);
-    std::vector<int64_t> indices;
-    std::vector<uint64_t> seeds;
-    for (int64_t n = progress_.images + done; n < progress_.images + done + count; ++n) {
-      indices.push_back(index_of(n));
-      seeds.push_back(derive_seed(seed, static_cast<uint64_t>(n)));
-    }
-    const TrainingBatch batch = data_.batch(indices, seeds);
-    Tensor objective_loss;
-    {
-      const Autocast autocast(model_.device().type(), parse_dtype(t.precision));
-      const Backbone& backbone = model_.backbone();
-      const Tensor condition = config_.model.is_text() ? backbone.text_condition(batch.text) : backbone.class_condition(batch.labels);
-      const ObjectiveResult r = objective(model_, config_.objective, lowpass_, batch.latents, condition, seeds,
-                                          derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
-      objective_loss = r.loss * (static_cast<double>(count) / static_cast<double>(t.batch));
-      meter_.add(r.image_loss, r.levels);
-    }
-    loss += objective_loss.item<double>();
-    objective_loss.backward();
+  for (const MicroBatch& part : parts) {
+    loss += part.loss;
+    meter_.add(part.image_loss, part.levels);
   }
   grad_norm_ = optimizer_.grad_norm();
   lr_ = learning_rate(t.lr_schedule, t.lr, progress_.images, t.images);
@@ -132,10 +180,12 @@ void Run::step() {
   ++progress_.steps;
   if (!std::isfinite(loss) || !std::isfinite(grad_norm_)) {
     ++bad_steps_;
-    log_warning(concat("step ", progress_.steps, " skipped: ", std::isfinite(loss) ? "the gradient" : "the loss", " is not finite"));
+    log_warning(concat("step ", progress_.steps, " skipped: ", std::isfinite(loss) ? "the gradient" : "the loss",
+                       " is not finite"));
     if (bad_steps_ < t.max_bad_steps) return;
     save();
-    fail("training stopped: ", bad_steps_, " steps in a row were not finite; lower train.lr or train.grad_clip and --resume");
+    fail("training stopped: ", bad_steps_,
+         " steps in a row were not finite; lower train.lr or train.grad_clip and --resume");
   }
   bad_steps_ = 0;
   optimizer_.step(lr_, t.grad_clip > 0 && grad_norm_ > t.grad_clip ? t.grad_clip / grad_norm_ : 1.0);
@@ -163,10 +213,14 @@ void Run::save() {
   TensorMap tensors = optimizer_.views(optimizer_.flat_parameters(), "model.");
   tensors.merge(ema_.state(optimizer_, "ema."));
   tensors.merge(optimizer_.state());
-  const Json state = {{"images", progress_.images},       {"steps", progress_.steps},       {"seconds", progress_.seconds},
-                      {"updates", optimizer_.steps()}, {"ema_updates", ema_.updates()}};
-  write_safetensors(checkpoint_path(), tensors,
-                    {{"format", kCheckpointFormat}, {"state", state.dump()}, {"config", value_to_json(config_).dump()}});
+  const Json state = {{"images", progress_.images},
+                      {"steps", progress_.steps},
+                      {"seconds", progress_.seconds},
+                      {"updates", optimizer_.steps()},
+                      {"ema_updates", ema_.updates()}};
+  write_safetensors(
+      checkpoint_path(), tensors,
+      {{"format", kCheckpointFormat}, {"state", state.dump()}, {"config", value_to_json(config_).dump()}});
   if (hooks_.on_save) hooks_.on_save(progress_, ema_.state(optimizer_));
 }
 
@@ -179,12 +233,13 @@ void Run::load() {
     check(it != file.metadata.end(), name, " is not a training checkpoint: its metadata lacks ", key);
     return it->second;
   };
-  check(metadata("format") == kCheckpointFormat, name, " has format ", metadata("format"), ", expected ", kCheckpointFormat);
+  check(metadata("format") == kCheckpointFormat, name, " has format ", metadata("format"), ", expected ",
+        kCheckpointFormat);
   TrainConfig saved;
   value_from_json(saved, parse_json(metadata("config"), name), "config");
   check(fields_equal(saved.model, config_.model), name, " is of another model: ", value_to_json(saved.model).dump());
-  check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed,
-        name, " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
+  check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed, name,
+        " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
   TensorMap parameters;
   for (const auto& [key, tensor] : file.tensors)
     if (key.starts_with("model.")) parameters[key.substr(6)] = tensor;
@@ -220,11 +275,13 @@ TrainProgress Run::go() {
       const double rate = static_cast<double>(progress_.images - logged_images) / (now_s() - logged_s);
       log_line(rate);
       bar.update(static_cast<double>(progress_.images) / static_cast<double>(t.images),
-                 concat(progress_.images, " images, loss ", std::round(progress_.loss * 1e4) / 1e4, ", ", std::lround(rate), " images/s"));
+                 concat(progress_.images, " images, loss ", std::round(progress_.loss * 1e4) / 1e4, ", ",
+                        std::lround(rate), " images/s"));
       logged_s = now_s();
       logged_images = progress_.images;
     }
-    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0))) hooks_.on_sample(progress_, ema_.state(optimizer_));
+    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0)))
+      hooks_.on_sample(progress_, ema_.state(optimizer_));
     if (now_s() - saved_s > t.save_minutes * 60) {
       save();
       saved_s = now_s();
@@ -238,8 +295,8 @@ TrainProgress Run::go() {
 
 }  // namespace
 
-TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
-                    bool resume, const TrainHooks& hooks) {
+TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
+                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks) {
   config.train.validate();
   config.objective.validate();
   check_usage(data.size() > 0, "training needs at least one image");

@@ -4,7 +4,7 @@
 //
 // with x the image in [-1, 1], z drawn from the posterior q and y = decode(z). The KL weight is thus per pixel value
 // and does not depend on the side. Published tokenizers add a perceptual and an adversarial loss, which take networks
-// of their own; docs/tokenizer.md says what that means. After training the latents' standard deviation is measured and
+// of their own; docs/training.md says what that means. After training the latents' standard deviation is measured and
 // stored as latent_scale = 1 / std.
 #pragma once
 

@@ -90,6 +90,11 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  check(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status), "cannot write ", path.string(),
+        ": it is ",
+        std::filesystem::is_directory(status) ? "a folder" : "no regular file, and would be replaced by one");
   std::string temporary = path.string() + ".XXXXXX";
   const int descriptor = ::mkstemp(temporary.data());
   check(descriptor >= 0, "cannot write ", path.string(), ": ", std::strerror(errno));

@@ -134,6 +134,15 @@ TEST(File, FolderInTheWayIsAnErrorAndNothingIsLeft) {
   EXPECT_EQ(dir.list(), std::vector<std::string>{"taken"});
 }
 
+// As root the rename would put a file in the place of /dev/null.
+TEST(File, DevicesAndPipesAreNotReplaced) {
+  const TemporaryDirectory dir;
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  EXPECT_CONTAINS(error_of([&] { write_file_atomically(dir / "pipe", "x"); }), "no regular file");
+  EXPECT_TRUE(std::filesystem::is_fifo(dir / "pipe"));
+  EXPECT_EQ(dir.list(), std::vector<std::string>{"pipe"});
+}
+
 TEST(File, ReadErrorsNameThePath) {
   const TemporaryDirectory dir;
   EXPECT_EQ(error_of([&] { read_file(dir / "absent"); }),

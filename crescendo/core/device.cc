@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "crescendo/core/check.h"
@@ -47,6 +48,7 @@ std::string precision_name(at::ScalarType type) {
 void set_threads(int64_t count) {
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
   check_usage(count >= 0 && count <= 4096, "--threads must be in 0..4096, got ", count);
+  if (const char* given = std::getenv("OMP_NUM_THREADS"); count == 0 && given && *given) return;  // has been heeded
   at::set_num_threads(static_cast<int>(count == 0 ? cores : count));
 }
 

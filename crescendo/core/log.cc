@@ -12,10 +12,12 @@ namespace crescendo {
 
 namespace {
 std::atomic<LogLevel> g_level{LogLevel::kNormal};
+std::atomic<bool> g_bar_on_line{false};  // a terminal's last line is a progress bar
+constexpr const char* kClearLine = "\r\033[K";
 
 void write_line(std::string_view prefix, std::string_view line) {
-  std::fprintf(stderr, "%.*s%.*s\n", static_cast<int>(prefix.size()), prefix.data(), static_cast<int>(line.size()),
-               line.data());
+  std::fprintf(stderr, "%s%.*s%.*s\n", g_bar_on_line.exchange(false) ? kClearLine : "", static_cast<int>(prefix.size()),
+               prefix.data(), static_cast<int>(line.size()), line.data());
 }
 }  // namespace
 
@@ -45,16 +47,18 @@ std::string format_duration(double seconds) {
 }
 
 Progress::Progress(std::string title)
-    : title_(std::move(title)), start_s_(now_s()), terminal_(isatty(STDERR_FILENO) == 1) {}
+    : title_(std::move(title)), start_s_(now_s()), terminal_(isatty(STDERR_FILENO) == 1) {
+  last_shown_s_ = terminal_ ? -1e9 : start_s_;  // in a log file, work that is soon done needs no bar
+}
 
 Progress::~Progress() { finish(); }
 
 void Progress::update(double done, std::string_view detail) {
   if (log_level() == LogLevel::kQuiet) return;
   const double now = now_s();
-  if (now - last_shown_s_ < (terminal_ ? 0.1 : 5.0) && done < 1.0) return;
+  if (now - last_shown_s_ < (terminal_ ? 0.1 : 5.0) && (done < 1.0 || !terminal_)) return;
   last_shown_s_ = now;
-  shown_ = true;
+  g_bar_on_line = terminal_;
   done = std::clamp(done, 0.0, 1.0);
   const double elapsed = now - start_s_;
   const std::string left =
@@ -69,8 +73,7 @@ void Progress::update(double done, std::string_view detail) {
 }
 
 void Progress::finish(std::string_view line) {
-  if (shown_ && terminal_) std::fprintf(stderr, "\r\033[K");
-  shown_ = false;
+  if (g_bar_on_line.exchange(false)) std::fprintf(stderr, "%s", kClearLine);
   if (!line.empty()) log_info(line);
 }
 

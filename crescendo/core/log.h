@@ -15,7 +15,8 @@ void log_info(std::string_view line);     // unless --quiet
 void log_verbose(std::string_view line);  // with --verbose
 void log_warning(std::string_view line);  // always, with "crescendo: warning: " in front
 
-// A line that is written over while work goes on. On a terminal it moves; elsewhere a line every few seconds.
+// A line that is written over while work goes on. On a terminal it moves and gives way to lines of the log;
+// elsewhere it is a line every few seconds.
 class Progress {
  public:
   explicit Progress(std::string title);
@@ -27,9 +28,8 @@ class Progress {
  private:
   std::string title_;
   double start_s_;
-  double last_shown_s_ = -1e9;
+  double last_shown_s_;
   bool terminal_;
-  bool shown_ = false;
 };
 
 // Seconds on a clock that never goes back.

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
@@ -15,46 +18,54 @@ namespace {
 // A fingerprint of the tokenizer's weights: enough to tell a retrained one from the one a cache was made with.
 std::string fingerprint(const KlVae& vae) {
   double sum = 0;
-  for (const auto& [name, p] : vae.params().items()) sum += p.to(at::kDouble).abs().sum().item<double>() * static_cast<double>(name.size());
+  for (const auto& [name, p] : vae.params().items())
+    sum += p.to(at::kDouble).abs().sum().item<double>() * static_cast<double>(name.size());
   return concat(value_to_json(vae.config()).dump(), " ", std::hexfloat, sum);
 }
 
 }  // namespace
 
-EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip, const std::filesystem::path& cache_file) {
-  const std::map<std::string, std::string> identity{{"format", "crescendo-latents-1"}, {"data", spec}, {"size", std::to_string(dataset.size())},
-                                                    {"tokenizer", fingerprint(vae)}, {"flip", flip ? "yes" : "no"}};
+int64_t tokenizer_batch(int64_t side) { return std::clamp<int64_t>(32 * 64 * 64 / (side * side), 1, 32); }
+
+EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip,
+                          const std::filesystem::path& cache_file) {
+  const std::map<std::string, std::string> identity{{"format", "crescendo-latents-1"},
+                                                    {"data", spec},
+                                                    {"size", std::to_string(dataset.size())},
+                                                    {"tokenizer", fingerprint(vae)},
+                                                    {"flip", flip ? "yes" : "no"}};
+  const int64_t side = dataset.get(0).image.size(1);
   if (!cache_file.empty() && std::filesystem::exists(cache_file)) {
     Safetensors file = read_safetensors(cache_file);
-    if (file.metadata == identity) {
+    if (file.metadata == identity && file.tensors["moments"].size(2) * vae.config().factor() == side) {
       log_info(concat("latents of ", dataset.size(), " images read from ", cache_file.string()));
       return {file.tensors["moments"], flip ? file.tensors["moments_flip"] : Tensor(), file.tensors["labels"]};
     }
   }
   const at::NoGradGuard no_grad;
-  constexpr int64_t kBatch = 32;
   const int64_t n = dataset.size();
+  const int64_t batch = tokenizer_batch(side);
   EncodedSet set;
   set.labels = at::empty({n}, at::kLong);
   Progress bar("encoding");
-  for (int64_t i = 0; i < n; i += kBatch) {
+  for (int64_t i = 0; i < n; i += batch) {
     check(!interrupted(), "stopped while encoding the data set; nothing was kept");
-    std::vector<Tensor> images;
-    for (int64_t j = i; j < std::min(n, i + kBatch); ++j) {
-      const Sample sample = dataset.get(j);
-      images.push_back(sample.image);
-      set.labels[j] = sample.label;
-    }
-    const Tensor x = at::stack(images).to(vae.device()).to(at::kFloat).div(127.5).sub(1);  // (B, 3, H, W)
+    std::vector<int64_t> indices(static_cast<size_t>(std::min(batch, n - i)));
+    std::iota(indices.begin(), indices.end(), i);
+    const LabelledImages images = dataset.batch(indices);
+    set.labels.slice(0, i, i + images.labels.size(0)).copy_(images.labels);
+    const Tensor x = images.images.to(vae.device()).to(at::kFloat).div(127.5).sub(1);  // (B, 3, H, W)
     const auto put = [&](Tensor& all, const Tensor& moments) {
       if (!all.defined()) all = at::empty({n, moments.size(1), moments.size(2), moments.size(3)}, at::kFloat);
       all.slice(0, i, i + moments.size(0)).copy_(moments);
     };
     put(set.moments, vae.encode_moments(x));
     if (flip) put(set.moments_flip, vae.encode_moments(x.flip({3})));
-    bar.update(static_cast<double>(std::min(n, i + kBatch)) / static_cast<double>(n), concat(std::min(n, i + kBatch), " of ", n, " images"));
+    bar.update(static_cast<double>(std::min(n, i + batch)) / static_cast<double>(n),
+               concat(std::min(n, i + batch), " of ", n, " images"));
   }
-  bar.finish(concat(n, " images encoded to latents ", set.moments.size(1) / 2, " x ", set.moments.size(2), " x ", set.moments.size(3)));
+  bar.finish(concat(n, " images encoded to latents ", set.moments.size(1) / 2, " x ", set.moments.size(2), " x ",
+                    set.moments.size(3)));
   if (!cache_file.empty()) {
     TensorMap tensors{{"moments", set.moments}, {"labels", set.labels}};
     if (flip) tensors["moments_flip"] = set.moments_flip;
@@ -73,7 +84,8 @@ TrainingBatch CachedLatents::batch(const std::vector<int64_t>& indices, const st
   const auto numbers = static_cast<size_t>(noise.numel() / count);
   for (int64_t b = 0; b < count; ++b) {
     const uint64_t seed = seeds[static_cast<size_t>(b)];
-    if (set_.moments_flip.defined() && Rng(seed, Draw::kFlip).uniform() < 0.5) moments[b].copy_(set_.moments_flip[indices[static_cast<size_t>(b)]]);
+    if (set_.moments_flip.defined() && Rng(seed, Draw::kFlip).uniform() < 0.5)
+      moments[b].copy_(set_.moments_flip[indices[static_cast<size_t>(b)]]);
     Rng(seed, Draw::kPosterior).fill_normal({noise.data_ptr<float>() + static_cast<size_t>(b) * numbers, numbers});
   }
   const auto device = vae_.device();

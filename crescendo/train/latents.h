@@ -15,6 +15,10 @@ struct EncodedSet {
   Tensor labels;        // (N) int64
 };
 
+// Images of `side` pixels for the tokenizer to take at a time without training: at 256 x 256 pixels and 128 channels
+// one feature map is 34 MB, and several live at a time.
+int64_t tokenizer_batch(int64_t side);
+
 // Encodes every image of `dataset` with `vae`. With `cache_file` not empty, the result is kept there and read back when
 // it was made from the same data and the same tokenizer.
 EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip,

@@ -23,6 +23,7 @@ namespace crescendo {
 namespace {
 
 constexpr const char* kCheckpointFormat = "crescendo-training-1";
+constexpr const char* kCheckpointFile = "checkpoint.safetensors";
 
 // Sums of the loss since the last log line, in all and per level.
 struct LossMeter {
@@ -113,7 +114,7 @@ class Run {
   void step();
   void log_line(double images_per_s);
   void save();
-  std::filesystem::path checkpoint_path() const { return out_ / "checkpoint.safetensors"; }
+  std::filesystem::path checkpoint_path() const { return out_ / kCheckpointFile; }
 
   FarModel& model_;
   const TrainConfig& config_;
@@ -203,7 +204,7 @@ void Run::log_line(double images_per_s) {
                      {"images_per_s", images_per_s},
                      {"seconds", progress_.seconds}};
   std::ofstream log(out_ / "log.jsonl", std::ios::app);
-  log << line.dump() << "\n";
+  log << line.dump() << std::endl;  // flushed, or a full disk would go unseen
   check(log.good(), "cannot write ", (out_ / "log.jsonl").string());
   progress_.loss = meter_.mean();
   meter_ = LossMeter(config_.model.levels);
@@ -226,7 +227,6 @@ void Run::save() {
 
 void Run::load() {
   const std::string name = checkpoint_path().string();
-  check(std::filesystem::exists(checkpoint_path()), "nothing to resume: ", name, " does not exist");
   const Safetensors file = read_safetensors(checkpoint_path());
   const auto metadata = [&](const char* key) {
     const auto it = file.metadata.find(key);
@@ -295,14 +295,22 @@ TrainProgress Run::go() {
 
 }  // namespace
 
+void check_run_folder(const std::filesystem::path& out, bool resume) {
+  const auto checkpoint = out / kCheckpointFile;
+  if (resume)
+    check(std::filesystem::exists(checkpoint), "nothing to resume: ", checkpoint.string(), " does not exist");
+  else
+    check_usage(!std::filesystem::exists(checkpoint), out.string(),
+                " holds a training run already; --resume goes on with it, another --out starts anew");
+}
+
 TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
                     const std::filesystem::path& out, bool resume, const TrainHooks& hooks) {
   config.train.validate();
   config.objective.validate();
   check_usage(data.size() > 0, "training needs at least one image");
+  check_run_folder(out, resume);
   make_directories(out);
-  check_usage(resume || !std::filesystem::exists(out / "checkpoint.safetensors"), out.string(),
-              " holds a training run already; --resume goes on with it, another --out starts anew");
   Run run(model, config, data, out, hooks);
   if (resume) run.load();
   write_json(out / "options.json", value_to_json(config));

@@ -31,8 +31,8 @@ class LatentSource {
 struct TrainProgress {
   int64_t images = 0;
   int64_t steps = 0;
-  double seconds = 0;    // of training so far, resumed runs included
-  double loss = 0;       // mean since the last log line
+  double seconds = 0;  // of training so far, resumed runs included
+  double loss = 0;     // mean since the last log line
 };
 
 struct TrainHooks {
@@ -42,9 +42,13 @@ struct TrainHooks {
   std::function<void(const TrainProgress&, const TensorMap& weights)> on_save;
 };
 
+// Throws where `out` holds a run already, or with `resume` holds none. train() looks, too; this is for finding out
+// before the data set is encoded.
+void check_run_folder(const std::filesystem::path& out, bool resume);
+
 // Trains `model` until config.train.images, or until a signal asks to stop; then saves. With `resume`, goes on from
 // out/checkpoint.safetensors, which must be of the same model and objective.
-TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
-                    bool resume, const TrainHooks& hooks);
+TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
+                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks);
 
 }  // namespace crescendo

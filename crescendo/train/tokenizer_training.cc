@@ -16,6 +16,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
+#include "crescendo/train/latents.h"
 
 namespace crescendo {
 
@@ -87,7 +88,7 @@ class Batches {
 
 double psnr(double mean_square) { return 10 * std::log10(4 / std::max(mean_square, 1e-12)); }
 
-constexpr int64_t kMeasureBatch = 50;
+int64_t measure_batch(const TokenizerImages& images) { return tokenizer_batch(images.batch(range(0, 1)).size(2)); }
 
 }  // namespace
 
@@ -177,8 +178,9 @@ ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerIm
   const at::NoGradGuard no_grad;
   check(count > 0, "PSNR needs at least one image");
   double by_mean = 0, by_sample = 0;
-  for (int64_t at_image = 0; at_image < count; at_image += kMeasureBatch) {
-    const int64_t n = std::min(kMeasureBatch, count - at_image);
+  const int64_t batch = measure_batch(images);
+  for (int64_t at_image = 0; at_image < count; at_image += batch) {
+    const int64_t n = std::min(batch, count - at_image);
     const Tensor x = to_floats(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
     const Tensor moments = vae.encode_moments(x);
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(at_image));
@@ -196,8 +198,9 @@ double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64
   count = std::min(count, images.size());
   check(count > 0, "the latent scale needs at least one image");
   double sum = 0, square = 0, values = 0;
-  for (int64_t first = 0; first < count; first += kMeasureBatch) {
-    const Tensor x = to_floats(images.batch(range(first, std::min(count, first + kMeasureBatch)))).to(vae.device());
+  const int64_t batch = measure_batch(images);
+  for (int64_t first = 0; first < count; first += batch) {
+    const Tensor x = to_floats(images.batch(range(first, std::min(count, first + batch)))).to(vae.device());
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(first));
     const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
     sum += z.sum().item<double>();

@@ -14,8 +14,12 @@ namespace crescendo {
 void CommonOptions::add(CLI::App& command) {
   const std::string group = "Common";
   command.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str()->group(group);
-  command.add_option("--dtype", dtype, "fp32 or bf16: precision of the weights and products")->capture_default_str()->group(group);
-  command.add_option("--threads", threads, "CPU threads; 0 is one per core")->capture_default_str()->group(group);
+  command.add_option("--dtype", dtype, "fp32 or bf16: precision of the weights and products")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--threads", threads, "CPU threads; 0 is $OMP_NUM_THREADS, or one per core")
+      ->capture_default_str()
+      ->group(group);
   command.add_flag("--quiet", quiet, "say nothing but errors and warnings")->group(group);
   command.add_flag("--verbose", verbose, "say more")->group(group);
   command.add_flag("--json", json, "print the result as JSON")->group(group);
@@ -24,9 +28,13 @@ void CommonOptions::add(CLI::App& command) {
 
 void CommonOptions::apply() const {
   check_usage(!(quiet && verbose), "--quiet and --verbose contradict each other");
+  check_usage(dtype == "fp32" || dtype == "bf16", "--dtype must be fp32 or bf16, got '", dtype, "'");
+  parsed_device();  // a name that means nothing is better found before the work
   set_threads(threads);
   set_log_level(quiet ? LogLevel::kQuiet : verbose ? LogLevel::kVerbose : LogLevel::kNormal);
 }
+
+CLI::Validator not_negative() { return CLI::Validator(CLI::NonNegativeNumber).description(""); }
 
 void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
   std::string footer = "Examples:";
@@ -34,17 +42,21 @@ void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
   command.footer(footer);
 }
 
-void print_json(const Json& value) { std::cout << value.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl; }
+void print_json(const Json& value) {
+  std::cout << value.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
+}
 
 namespace {
 
-std::vector<int64_t> parse_numbers(const std::string& text, char separator, const std::string& option, const char* form) {
+std::vector<int64_t> parse_numbers(const std::string& text, char separator, const std::string& option,
+                                   const char* form) {
   std::vector<int64_t> out;
   size_t begin = 0;
   while (begin <= text.size()) {
     const size_t end = std::min(text.find(separator, begin), text.size());
     const std::string item = text.substr(begin, end - begin);
-    check_usage(!item.empty() && item.size() < 10 && item.find_first_not_of("0123456789") == std::string::npos, option, " takes ", form, ", got '", text, "'");
+    check_usage(!item.empty() && item.size() < 10 && item.find_first_not_of("0123456789") == std::string::npos, option,
+                " takes ", form, ", got '", text, "'");
     out.push_back(std::stoll(item));
     begin = end + 1;
   }
@@ -65,16 +77,36 @@ std::vector<int64_t> parse_list(const std::string& text, const std::string& opti
 
 void check_writable(const std::string& path, bool folder) {
   namespace fs = std::filesystem;
-  if (folder) {
-    make_directories(path);
-    check(::access(path.c_str(), W_OK | X_OK) == 0, "cannot write into ", path, ": ", std::strerror(errno));
-    return;
-  }
-  check(!fs::is_directory(path), "cannot write ", path, ": a folder of that name stands there");
-  const fs::path parent = fs::path(path).parent_path();
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (folder)
+    check(!fs::exists(status) || fs::is_directory(status), "cannot write into ", path,
+          ": a file of that name stands there");
+  else
+    check(!fs::exists(status) || fs::is_regular_file(status), "cannot write ", path, ": it is ",
+          fs::is_directory(status) ? "a folder" : "no regular file");
+  // Folders that lack are made when there is something to put into them.
+  fs::path place = fs::absolute(path).lexically_normal();
+  if (!folder || !fs::exists(status)) place = place.parent_path();
+  while (!fs::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  check(fs::is_directory(place, ignored), "cannot write ", path, ": ", place.string(), " is no folder");
+  check(::access(place.c_str(), W_OK | X_OK) == 0, "cannot write ", path, ": ", place.string(), ": ",
+        std::strerror(errno));
+}
+
+void make_parent(const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path();
   if (!parent.empty()) make_directories(parent);
-  const std::string place = parent.empty() ? "." : parent.string();
-  check(::access(place.c_str(), W_OK | X_OK) == 0, "cannot write ", path, ": ", std::strerror(errno));
+}
+
+void check_picture_name(const std::string& path, const std::string& option) {
+  check_usage(path.empty() || is_png_name(path), option, " must end in .png, got '", path,
+              "': pictures are written as PNG");
+}
+
+bool is_png_name(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension().string();
+  return extension == ".png" || extension == ".PNG";
 }
 
 }  // namespace crescendo

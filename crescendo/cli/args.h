@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,6 +29,9 @@ struct CommonOptions {
   at::ScalarType parsed_dtype() const { return parse_dtype(dtype); }
 };
 
+// For options whose number must be at least 0. CLI11's own shows up in the help as part of the type.
+CLI::Validator not_negative();
+
 // Two examples at the end of a command's help.
 void add_examples(CLI::App& command, const std::vector<std::string>& examples);
 
@@ -41,8 +43,15 @@ std::vector<int64_t> parse_range(const std::string& text, const std::string& opt
 // "0,2,3" as numbers.
 std::vector<int64_t> parse_list(const std::string& text, const std::string& option);
 
-// Throws unless a file can be created at `path` (or inside it, for a folder), before hours of work depend on it.
+// Throws unless a file can be created at `path` (or inside it, for a folder), before hours of work depend on it. Makes
+// nothing itself, so that work which fails leaves nothing behind.
 void check_writable(const std::string& path, bool folder);
+// Makes the folder that the file `path` goes to.
+void make_parent(const std::string& path);
+
+bool is_png_name(const std::string& path);
+// Throws where `path` is neither empty nor the name of a PNG.
+void check_picture_name(const std::string& path, const std::string& option);
 
 // One per command, each in its cmd_*.cc: registers the subcommand, whose callback does the work.
 void add_generate_command(CLI::App& app);

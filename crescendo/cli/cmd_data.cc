@@ -57,7 +57,9 @@ CLI::Option* add_set_options(CLI::App& command, DataArgs& args) {
       ->type_name("N")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{16}, int64_t{4096}));
-  return command.add_option("--seed", args.set.seed, "seed of the set (default: drawn and printed)")->type_name("N");
+  return command.add_option("--seed", args.set.seed, "seed of the set (default: drawn and printed)")
+      ->type_name("N")
+      ->check(not_negative());
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ void run_shapes(ShapesArguments& a) {
   check_usage(a.seeds >= 1, "--seeds must be at least 1, got ", a.seeds);
   const auto dir = find_model(a.model);
   const ModelInfo info = load_model_info(dir);
-  check_usage(info.labels == shapes_class_names(), dir.string(), " is not a model of the shapes data set: its labels.txt differs");
+  check_usage(info.labels == shapes_class_names(), dir.string(),
+              " is not a model of the shapes data set: its labels.txt differs");
   Request request;
   request.sampler = a.sampler.over(info.sampler);
   const Plan plan = make_plan(request.sampler, info.model);
@@ -37,7 +38,9 @@ void run_shapes(ShapesArguments& a) {
       request.seeds.push_back(a.seed + static_cast<uint64_t>(label * a.seeds + i));
     }
   request.batch = a.batch;
-  if (a.common.dry_run) return print_json({{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
+  if (a.common.dry_run)
+    return print_json(
+        {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
   catch_interrupts();
   const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true});
   std::vector<Image> images;
@@ -64,9 +67,11 @@ void run_shapes(ShapesArguments& a) {
   if (a.common.json) return print_json(out);
   const auto line = [&](const char* name) {
     const Json& s = out[name];
-    std::printf("%-14s %5.1f %%  (95 %% interval %.1f to %.1f)\n", name, 100 * s["share"].get<double>(), 100 * s["low"].get<double>(), 100 * s["high"].get<double>());
+    std::printf("%-14s %5.1f %%  (95 %% interval %.1f to %.1f)\n", name, 100 * s["share"].get<double>(),
+                100 * s["low"].get<double>(), 100 * s["high"].get<double>());
   };
-  std::printf("%ld images of %ld classes, %.2f s each\n", static_cast<long>(score.images), static_cast<long>(info.model.classes), seconds / static_cast<double>(images.size()));
+  std::printf("%ld images of %ld classes, %.2f s each\n", static_cast<long>(score.images),
+              static_cast<long>(info.model.classes), seconds / static_cast<double>(images.size()));
   for (const char* name : {"found", "colour", "shape", "both"}) line(name);
   std::printf("spread of centres %.2f and of sizes %.2f of the data's\n", score.centre_spread, score.size_spread);
 }
@@ -76,11 +81,12 @@ void run_shapes(ShapesArguments& a) {
 void add_evaluate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("evaluate", "Score a model");
   command->require_subcommand(1);
-  CLI::App* shapes = command->add_subcommand("shapes", "Score a shapes model by the exact detector: colour, shape, spread");
+  CLI::App* shapes =
+      command->add_subcommand("shapes", "Score a shapes model by the exact detector: colour, shape, spread");
   auto a = std::make_shared<ShapesArguments>();
   shapes->add_option("--model", a->model, "model directory or name (default: shapes-64)");
   shapes->add_option("--seeds", a->seeds, "pictures of each class")->capture_default_str();
-  shapes->add_option("--seed", a->seed, "seed of the first picture")->capture_default_str();
+  shapes->add_option("--seed", a->seed, "seed of the first picture")->check(not_negative())->capture_default_str();
   shapes->add_option("--batch", a->batch, "images at a time")->capture_default_str();
   a->sampler.add(*shapes);
   a->common.add(*shapes);

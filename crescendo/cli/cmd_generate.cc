@@ -1,16 +1,17 @@
+#include <ATen/ATen.h>
+
 #include <filesystem>
 #include <iostream>
 
 #include "crescendo/cli/sampler_args.h"
 #include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
 #include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/pipeline.h"
-
-#include <ATen/ATen.h>
 
 namespace crescendo {
 
@@ -44,11 +45,24 @@ std::string slug(const std::string& text) {
   return out;
 }
 
+// "shapes-64"; "run/model" for the folder that train writes into `run`.
+std::string short_name(const std::filesystem::path& dir) {
+  const auto path = std::filesystem::canonical(dir);
+  return (path.filename() == "model" ? path.parent_path().filename() / path.filename() : path.filename()).string();
+}
+
 // The de-facto standard text (ecosystem of image tools), and our own JSON that makes the image again.
-PngText png_text(const ModelInfo& info, const std::string& model, const Asked& asked, uint64_t seed, const Json& sampler, int64_t steps, const Image& image) {
-  const std::string parameters = concat(asked.prompt, "\nSteps: ", steps, ", Sampler: ", sampler["preset"].get<std::string>(), ", CFG scale: ", sampler["cfg"].dump(),
-                                        ", Seed: ", seed, ", Size: ", image.width, "x", image.height, ", Model: ", model, ", Version: crescendo ", CRESCENDO_VERSION);
-  Json again = {{"version", CRESCENDO_VERSION}, {"model", model}, {"kind", enum_name(info.model.kind)}, {"seed", seed}, {"sampler", sampler}};
+PngText png_text(const ModelInfo& info, const std::string& model, const Asked& asked, uint64_t seed,
+                 const Json& sampler, int64_t steps, const Image& image) {
+  const std::string parameters =
+      concat(asked.prompt, "\nSteps: ", steps, ", Sampler: ", sampler["preset"].get<std::string>(),
+             ", CFG scale: ", sampler["cfg"].dump(), ", Seed: ", seed, ", Size: ", image.width, "x", image.height,
+             ", Model: ", model, ", Version: crescendo ", CRESCENDO_VERSION);
+  Json again = {{"version", CRESCENDO_VERSION},
+                {"model", model},
+                {"kind", enum_name(info.model.kind)},
+                {"seed", seed},
+                {"sampler", sampler}};
   if (asked.label >= 0) again["class"] = asked.label;
   again[asked.label >= 0 ? "class_name" : "prompt"] = asked.prompt;
   return {{"parameters", parameters}, {"crescendo", again.dump()}};
@@ -59,7 +73,7 @@ void run(Arguments& a) {
   namespace fs = std::filesystem;
   const fs::path dir = find_model(a.model);
   const ModelInfo info = load_model_info(dir);
-  const std::string model_name = fs::canonical(dir).filename().string();
+  const std::string model_name = short_name(dir);
   check_usage(a.count >= 1, "-n must be at least 1, got ", a.count);
   check_usage(a.batch >= 1, "--batch must be at least 1, got ", a.batch);
 
@@ -72,7 +86,8 @@ void run(Arguments& a) {
     check_usage(!a.text_states.empty(), "this model makes pictures from text: use --text-states");
   } else {
     check_usage(a.text_states.empty(), "this model makes pictures of classes: --text-states is for text models");
-    check_usage(!a.classes.empty(), "which classes? Use --class NAME or number", info.labels.empty() ? "" : ", e.g. --class \"" + info.labels.front() + "\"");
+    check_usage(!a.classes.empty(), "which classes? Use --class NAME or number",
+                info.labels.empty() ? "" : ", e.g. --class \"" + info.labels.front() + "\"");
     for (const auto& name : a.classes) {
       const int64_t label = find_class(info, name);
       for (int64_t i = 0; i < a.count; ++i) asked.push_back({class_name(info, label), label});
@@ -97,18 +112,35 @@ void run(Arguments& a) {
   request.strip = !a.strip.empty();
   request.trace = !a.trace.empty();
   if (!a.noise.empty()) request.noise = read_safetensors(a.noise).tensors;
-  check_usage(request.decode || (a.grid.empty() && a.strip.empty() && a.out.empty()), "--no-decode makes no pictures: --out, --grid and --strip contradict it");
-  check_usage(request.decode || !a.latents_out.empty() || !a.trace.empty(), "--no-decode without --latents-out or --trace makes nothing");
+  check_usage(request.decode || (a.grid.empty() && a.strip.empty() && a.out.empty()),
+              "--no-decode makes no pictures: --out, --grid and --strip contradict it");
+  check_usage(request.decode || !a.latents_out.empty() || !a.trace.empty(),
+              "--no-decode without --latents-out or --trace makes nothing");
+
+  check_picture_name(a.grid, "--grid");
+  check_picture_name(a.strip, "--strip");
 
   // One picture may go to a file; several go to a folder.
-  const bool single_file = a.out.ends_with(".png") || a.out.ends_with(".PNG");
-  check_usage(!single_file || size == 1, "--out ", a.out, " names one file, but ", size, " images were asked for; give a folder");
-  const bool write_images = request.decode && (!a.out.empty() || (a.grid.empty() && a.strip.empty() && a.latents_out.empty() && a.trace.empty()));
+  const bool single_file = is_png_name(a.out);
+  const std::string extension = fs::path(a.out).extension().string();
+  for (const char* other : {".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
+    check_usage(extension != other, "--out ", a.out, ": pictures are written as PNG; name FILE.png or a folder");
+  check_usage(!single_file || size == 1, "--out ", a.out, " names one file, but ", size,
+              " images were asked for; give a folder");
+  const bool write_images =
+      request.decode &&
+      (!a.out.empty() || (a.grid.empty() && a.strip.empty() && a.latents_out.empty() && a.trace.empty()));
   const std::string out = a.out.empty() ? "out" : a.out;
   const Json sampler_json = value_to_json(request.sampler);
   if (a.common.dry_run)
-    return print_json({{"model", dir.string()}, {"images", size}, {"seed", seed}, {"batch", request.batch}, {"device", a.common.device}, {"dtype", a.common.dtype},
-                       {"sampler", sampler_json}, {"plan", plan_to_json(plan)}});
+    return print_json({{"model", dir.string()},
+                       {"images", size},
+                       {"seed", seed},
+                       {"batch", request.batch},
+                       {"device", a.common.device},
+                       {"dtype", a.common.dtype},
+                       {"sampler", sampler_json},
+                       {"plan", plan_to_json(plan)}});
   if (write_images) check_writable(out, !single_file);
   for (const auto& file : {a.grid, a.strip, a.latents_out, a.trace})
     if (!file.empty()) check_writable(file, false);
@@ -116,8 +148,12 @@ void run(Arguments& a) {
   catch_interrupts();
   const double start_s = now_s();
   const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), request.decode});
-  log_verbose(concat(model_name, ": ", pipeline->model().params().count(), " parameters on ", device_description(a.common.parsed_device())));
+  log_verbose(concat(model_name, ": ", pipeline->model().params().count(), " parameters on ",
+                     device_description(a.common.parsed_device())));
   if (!a.seed) log_info(concat("seed ", seed));
+  if (write_images && !single_file) make_directories(out);
+  for (const auto& file : {single_file ? out : "", a.grid, a.strip, a.latents_out, a.trace})
+    if (!file.empty()) make_parent(file);
 
   Json files = Json::array();
   std::vector<Generated> kept;  // for what is written at the end
@@ -135,8 +171,13 @@ void run(Arguments& a) {
     if (write_images) {
       char number[16];
       std::snprintf(number, sizeof number, "%05zu", i);
-      const fs::path path = single_file ? fs::path(out) : fs::path(out) / concat(number, "-", slug(asked[i].prompt), "-", request.seeds[i], ".png");
-      write_png(path, g.image, a.no_metadata ? PngText{} : png_text(info, model_name, asked[i], request.seeds[i], sampler_json, static_cast<int64_t>(plan.steps.size()), g.image));
+      const fs::path path =
+          single_file ? fs::path(out)
+                      : fs::path(out) / concat(number, "-", slug(asked[i].prompt), "-", request.seeds[i], ".png");
+      write_png(path, g.image,
+                a.no_metadata ? PngText{}
+                              : png_text(info, model_name, asked[i], request.seeds[i], sampler_json,
+                                         static_cast<int64_t>(plan.steps.size()), g.image));
       entry["file"] = path.string();
     }
     files.push_back(entry);
@@ -148,7 +189,13 @@ void run(Arguments& a) {
 
   const auto write_sheet = [&](const std::string& path, const std::vector<Image>& images, const GridOptions& options) {
     if (images.empty()) return;
-    write_png(path, make_grid(images, options), a.no_metadata ? PngText{} : PngText{{"crescendo", Json{{"version", CRESCENDO_VERSION}, {"model", model_name}, {"seed", seed}, {"sampler", sampler_json}}.dump()}});
+    write_png(path, make_grid(images, options),
+              a.no_metadata ? PngText{}
+                            : PngText{{"crescendo", Json{{"version", CRESCENDO_VERSION},
+                                                         {"model", model_name},
+                                                         {"seed", seed},
+                                                         {"sampler", sampler_json}}
+                                                        .dump()}});
     log_info("wrote " + path);
   };
   if (!a.grid.empty()) {
@@ -182,10 +229,13 @@ void run(Arguments& a) {
     write_safetensors(a.trace, {{"inputs", at::stack(traces, 1)}});  // [S, B, L, C]
   }
   if (a.common.json) {
-    print_json({{"model", model_name}, {"seed", seed}, {"seconds", seconds}, {"complete", complete}, {"images", files}});
+    print_json(
+        {{"model", model_name}, {"seed", seed}, {"seconds", seconds}, {"complete", complete}, {"images", files}});
   } else if (write_images && !files.empty()) {
-    log_info(concat(files.size(), files.size() == 1 ? " image in " : " images in ", format_duration(seconds), ": ",
-                    single_file ? out : out + "/", files.size() == 1 && !single_file ? fs::path(files[0]["file"].get<std::string>()).filename().string() : ""));
+    log_info(concat(
+        files.size(), files.size() == 1 ? " image in " : " images in ", format_duration(seconds), ": ",
+        single_file ? out : out + "/",
+        files.size() == 1 && !single_file ? fs::path(files[0]["file"].get<std::string>()).filename().string() : ""));
   }
   check(complete, "stopped; ", files.size(), " of ", size, " images were finished and kept");
 }
@@ -196,23 +246,39 @@ void add_generate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Make pictures");
   auto a = std::make_shared<Arguments>();
   const std::string what = "What", output = "Output", tensors = "Tensors, for tests and research";
-  command->add_option("--model", a->model, "model directory, or a name in $CRESCENDO_MODELS or in the box (default: shapes-64)")->group(what);
+  command
+      ->add_option("--model", a->model,
+                   "model directory, or a name in $CRESCENDO_MODELS or in the box (default: shapes-64)")
+      ->group(what);
   command->add_option("--class", a->classes, "class by name or number; several make several pictures")->group(what);
   command->add_option("-n", a->count, "pictures of each")->capture_default_str()->group(what);
-  command->add_option("--seed", a->seed, "image i takes seed + i (default: drawn and printed)")->group(what);
-  command->add_option("--batch", a->batch, "images at a time; changes speed, not the images")->capture_default_str()->group(what);
+  command->add_option("--seed", a->seed, "image i takes seed + i (default: drawn and printed)")
+      ->check(not_negative())
+      ->group(what);
+  command->add_option("--batch", a->batch, "images at a time; changes speed, not the images")
+      ->capture_default_str()
+      ->group(what);
   command->add_option("--out", a->out, "FILE.png for one picture, else a folder (default: out)")->group(output);
   command->add_option("--grid", a->grid, "FILE.png: all pictures on a labelled sheet")->group(output);
   command->add_option("--strip", a->strip, "FILE.png: a row per picture, a column per outer step")->group(output);
   command->add_flag("--no-metadata", a->no_metadata, "leave out of the PNG what makes it again")->group(output);
-  command->add_option("--noise", a->noise, "FILE.safetensors with noise_init [S,B,L,C], noise_step [S,T,B,L,C], order [B,L]")->group(tensors);
-  command->add_option("--text-states", a->text_states, "FILE.safetensors with text [B,N,hidden] in place of prompts")->group(tensors);
-  command->add_option("--latents-out", a->latents_out, "FILE.safetensors: latents [B,C,H,W] before division by the latent scale")->group(tensors);
-  command->add_option("--trace", a->trace, "FILE.safetensors: inputs [S,B,L,C], the tokens entering each step")->group(tensors);
+  command
+      ->add_option("--noise", a->noise,
+                   "FILE.safetensors with noise_init [S,B,L,C], noise_step [S,T,B,L,C], order [B,L]")
+      ->group(tensors);
+  command->add_option("--text-states", a->text_states, "FILE.safetensors with text [B,N,hidden] in place of prompts")
+      ->group(tensors);
+  command
+      ->add_option("--latents-out", a->latents_out,
+                   "FILE.safetensors: latents [B,C,H,W] before division by the latent scale")
+      ->group(tensors);
+  command->add_option("--trace", a->trace, "FILE.safetensors: inputs [S,B,L,C], the tokens entering each step")
+      ->group(tensors);
   command->add_flag("--no-decode", a->no_decode, "stop at the latents")->group(tensors);
   a->sampler.add(*command);
   a->common.add(*command);
-  add_examples(*command, {"generate --class \"red circle\" --seed 1 --out circle.png", "generate --class \"blue star\" \"green heart\" -n 4 --grid grid.png --strip strip.png"});
+  add_examples(*command, {"generate --class \"red circle\" --seed 1 --out circle.png",
+                          "generate --class \"blue star\" \"green heart\" -n 4 --grid grid.png --strip strip.png"});
   command->callback([a] { run(*a); });
 }
 

@@ -62,7 +62,10 @@ struct TrainArguments {
 };
 
 Recipe resolve(const TrainArguments& a) {
-  check_usage(a.config_file.empty() != a.preset.empty(), "give either a config file or --preset (shapes-64 or kl16)");
+  check_usage(a.config_file.empty() || a.preset.empty(), "a config file and --preset contradict each other");
+  check_usage(!a.config_file.empty() || !a.preset.empty(),
+              "what to train? Give a config file, e.g. `crescendo tokenizer train ",
+              "configs/shapes-64-tokenizer.json --out runs/tokenizer`, or --preset shapes-64 or kl16");
   Recipe recipe;
   if (!a.preset.empty())
     recipe.training = tokenizer_training_preset(a.preset);
@@ -103,6 +106,7 @@ void run_train(const TrainArguments& a) {
   log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
                   images.size(), " images, ", device_description(device)));
   catch_interrupts();
+  make_directories(a.out);
   write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
   const TokenizerTrainingResult result = train_tokenizer(*vae, images, options, a.out, interrupted);
   const std::string folder = (fs::path(a.out) / "tokenizer").string();
@@ -206,6 +210,7 @@ void run_encode(const Arguments& a) {
     image = at::stack(pictures);
   }
   const Tensor moments = in_batches(image, "encode", [&](const Tensor& x) { return loaded.vae->encode_moments(x); });
+  make_parent(a.out);
   write_safetensors(a.out, {{"moments", moments}}, {{"latent_scale", Json(loaded.vae->config().latent_scale).dump()}});
   if (a.common.json)
     print_json(
@@ -221,8 +226,10 @@ void run_decode(const Arguments& a) {
   const Tensor latents = named_tensor(a.inputs.front(), "latents");
   const Tensor image = in_batches(latents, "decode", [&](const Tensor& z) { return loaded.vae->decode(z); });
   if (tensors) {
+    make_parent(a.out);
     write_safetensors(a.out, {{"image", image}});
   } else {
+    make_directories(a.out);
     for (int64_t i = 0; i < image.size(0); ++i) {
       char name[32];
       std::snprintf(name, sizeof name, "%06ld.png", static_cast<long>(i));
@@ -281,7 +288,7 @@ double square_error(const Image& a, const Image& b) {
 double byte_psnr(double mean_square) { return 10 * std::log10(255.0 * 255.0 / std::max(mean_square, 1e-9)); }
 
 void run_reconstruct(const Arguments& a) {
-  check_usage(a.out.empty() || fs::path(a.out).extension() == ".png", "--out must be a .png file, got '", a.out, "'");
+  check_picture_name(a.out, "--out");
   const Loaded loaded = load(a);
   if (a.common.dry_run) return print_json(resolved(a, loaded));
   check_writable(a.out, false);
@@ -311,6 +318,7 @@ void run_reconstruct(const Arguments& a) {
   }
   check(!rows.empty(), "stopped before the first picture was done");
   progress.finish();
+  make_parent(a.out);
   write_png(a.out, make_grid(shown, grid));
   const auto n = static_cast<double>(rows.size());
   if (a.common.json)
@@ -332,15 +340,25 @@ void add_tokenizer_command(CLI::App& app) {
 
   CLI::App* train = tokenizer->add_subcommand("train", "Train a tokenizer");
   const auto t = std::make_shared<TrainArguments>();
-  train->add_option("config", t->config_file, "config file (JSON), e.g. configs/shapes-64-tokenizer.json")->group(what);
-  train->add_option("--preset", t->preset, "in place of a config file: shapes-64 or kl16")->group(what);
-  train->add_option("--data", t->data, "shapes[:count=N,seed=S] or a folder of images; several are mixed")->group(what);
-  train->add_option("--set", t->set, "key=value over the config, e.g. loss.kl=0.01; repeatable")->group(what);
-  train->add_option("--init", t->init, "start from this tokenizer's weights")->group(what);
+  train->add_option("config", t->config_file, "config file (JSON), e.g. configs/shapes-64-tokenizer.json")
+      ->type_name("FILE")
+      ->group(what);
+  train->add_option("--preset", t->preset, "in place of a config file: shapes-64 or kl16")
+      ->type_name("NAME")
+      ->group(what);
+  train->add_option("--data", t->data, "shapes[:count=N,seed=S] or a folder of images; repeatable: several are mixed")
+      ->type_name("SPEC")
+      ->allow_extra_args(false)
+      ->group(what);
+  train->add_option("--set", t->set, "key=value over the config, e.g. loss.kl=0.01; repeatable")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false)
+      ->group(what);
+  train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("DIR")->group(what);
   CLI::Option* seed = train->add_option("--seed", t->seed, "seed of weights, order and noise (default: the config's)")
-                          ->check(CLI::NonNegativeNumber)
+                          ->check(not_negative())
                           ->group(what);
-  train->add_option("--out", t->out, "run folder: log.jsonl and tokenizer/")->group(output);
+  train->add_option("--out", t->out, "run folder: log.jsonl and tokenizer/")->type_name("DIR")->group(output);
   t->common.add(*train);
   add_examples(*train, {"tokenizer train configs/shapes-64-tokenizer.json --out runs/tokenizer",
                         "tokenizer train --preset kl16 --data photos/ --out runs/photos --set image_side=128"});
@@ -354,10 +372,11 @@ void add_tokenizer_command(CLI::App& app) {
   const auto add = [&](const char* name, const char* description, const std::shared_ptr<Arguments>& a,
                        const std::string& input, const std::string& out) {
     CLI::App* command = tokenizer->add_subcommand(name, description);
-    command->add_option("inputs", a->inputs, input)->required()->group(what);
+    command->add_option("inputs", a->inputs, input)->type_name("FILE")->required()->group(what);
     command->add_option("--model", a->model, "tokenizer folder, or a model that has one; default: the model in the box")
+        ->type_name("DIR")
         ->group(what);
-    command->add_option("--out", a->out, out)->group(output);
+    command->add_option("--out", a->out, out)->type_name("FILE")->group(output);
     a->common.add(*command);
     return command;
   };

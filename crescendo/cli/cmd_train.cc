@@ -21,6 +21,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kRecipeFile = "recipe.json";  // of a run folder: all that was resolved
+
 // What a config file holds: the run, and where its data and tokenizer are.
 struct Recipe {
   TrainConfig config;
@@ -42,20 +44,37 @@ struct Arguments {
   std::string config_file, preset, data, tokenizer, out, init;
   bool resume = false;
   std::vector<std::string> set;
+  std::optional<int64_t> seed;
+  bool dtype_given = false;
 };
 
 Recipe resolve(const Arguments& a) {
-  check_usage(a.config_file.empty() != a.preset.empty(), "give either a config file or --preset (paper or published)");
+  check_usage(a.config_file.empty() || a.preset.empty(), "a config file and --preset contradict each other");
+  check_usage(a.init.empty() || !a.resume, "--init and --resume contradict each other: a resumed run has its weights");
   Recipe recipe;
   if (!a.preset.empty())
     recipe.config = train_preset(a.preset);
-  else
+  else if (!a.config_file.empty())
     value_from_json(recipe, read_json(a.config_file), a.config_file);
+  else if (const fs::path file = fs::path(a.out) / kRecipeFile; a.resume && fs::exists(file))
+    value_from_json(recipe, read_json(file), file.string());  // as it was begun
+  else
+    usage_error(
+        "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
+        "--preset paper or published; `crescendo train --help` says more");
   for (const auto& assignment : a.set) set_field(recipe, assignment);
   if (!a.data.empty()) recipe.data = a.data;
   if (!a.tokenizer.empty()) recipe.tokenizer = a.tokenizer;
+  if (a.seed) recipe.config.train.seed = *a.seed;
+  if (a.dtype_given) recipe.config.train.precision = a.common.dtype;
   check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
-  check_usage(!recipe.tokenizer.empty(), "latents of which tokenizer? Use --tokenizer DIR (crescendo tokenizer train makes one)");
+  check_usage(!recipe.tokenizer.empty(),
+              "latents of which tokenizer? Use --tokenizer DIR (crescendo tokenizer train makes one)");
+  try {
+    recipe.config.model.validate();
+  } catch (const Error& e) {
+    usage_error(e.what());  // asked for on the command line or in the config, not found in a file of weights
+  }
   recipe.config.train.validate();
   recipe.config.objective.validate();
   return recipe;
@@ -71,8 +90,14 @@ fs::path tokenizer_folder(const std::string& name) {
 // Grids of samples while training, and their scores where the classes are the shapes.
 class Sampling {
  public:
-  Sampling(const ModelInfo& info, std::shared_ptr<const KlVae> vae, const fs::path& out, at::Device device, uint64_t seed)
-      : info_(info), vae_(std::move(vae)), out_(out), device_(device), seed_(seed), shapes_(info.labels == shapes_class_names()) {}
+  Sampling(const ModelInfo& info, std::shared_ptr<const KlVae> vae, const fs::path& out, at::Device device,
+           uint64_t seed)
+      : info_(info),
+        vae_(std::move(vae)),
+        out_(out),
+        device_(device),
+        seed_(seed),
+        shapes_(info.labels == shapes_class_names()) {}
 
   void operator()(const TrainProgress& progress, const TensorMap& weights) const {
     TensorMap copies;
@@ -108,10 +133,15 @@ class Sampling {
     Json line = score.to_json();
     line["images_trained"] = progress.images;
     line["seconds"] = progress.seconds;
-    std::ofstream(out_ / "scores.jsonl", std::ios::app) << line.dump() << "\n";
-    const auto percent = [&](int64_t n) { return std::lround(100.0 * static_cast<double>(n) / static_cast<double>(score.images)); };
-    log_info(concat(progress.images, " images: colour ", percent(score.colour), " %, shape ", percent(score.shape), " %, both ", percent(score.both),
-                    " % of ", score.images, " samples; spread of centres ", score.centre_spread, ", of sizes ", score.size_spread));
+    std::ofstream scores(out_ / "scores.jsonl", std::ios::app);
+    scores << line.dump() << std::endl;
+    check(scores.good(), "cannot write ", (out_ / "scores.jsonl").string());
+    const auto percent = [&](int64_t n) {
+      return std::lround(100.0 * static_cast<double>(n) / static_cast<double>(score.images));
+    };
+    log_info(concat(progress.images, " images: colour ", percent(score.colour), " %, shape ", percent(score.shape),
+                    " %, both ", percent(score.both), " % of ", score.images, " samples; spread of centres ",
+                    score.centre_spread, ", of sizes ", score.size_spread));
   }
 
  private:
@@ -131,17 +161,21 @@ void run(Arguments& a) {
   check_usage(!a.out.empty(), "where to? Use --out DIR");
   if (a.common.dry_run) return print_json(value_to_json(recipe));
   check_writable(a.out, true);
+  check_run_folder(a.out, a.resume);
   catch_interrupts();
   const at::Device device = a.common.parsed_device();
   const std::shared_ptr<KlVae> vae = load_tokenizer(tokenizer_folder(recipe.tokenizer), device, at::kFloat);
   const int64_t side = config.model.latent_height * vae->config().factor();
-  check_usage(config.model.latent_height == config.model.latent_width, "training images are square: latent_height ", config.model.latent_height,
-              " and latent_width ", config.model.latent_width, " must be equal");
+  check_usage(config.model.latent_height == config.model.latent_width, "training images are square: latent_height ",
+              config.model.latent_height, " and latent_width ", config.model.latent_width, " must be equal");
   const auto dataset = open_dataset(recipe.data, side);
-  check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ", config.model.latent_channels,
-              ", the tokenizer has ", vae->config().latent_channels);
+  check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ",
+              config.model.latent_channels, ", the tokenizer has ", vae->config().latent_channels);
   const auto classes = static_cast<int64_t>(dataset->classes().size());
-  check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ", config.model.classes);
+  check_usage(classes > 0, "--data ", recipe.data,
+              " has captions, not classes; a class model needs a folder per class: DIR/<class>/*.jpg");
+  check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ",
+              config.model.classes, "; use --set model.classes=", classes);
 
   ModelInfo info{config.model, config.sampler, dataset->classes(), {}};
   for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
@@ -151,26 +185,43 @@ void run(Arguments& a) {
   if (!a.init.empty()) {
     const fs::path init = find_model(a.init);
     const ModelInfo from = load_model_info(init);
-    check_usage(fields_equal(from.model, config.model), "--init ", a.init, " has other sizes: ", value_to_json(from.model).dump());
+    check_usage(fields_equal(from.model, config.model), "--init ", a.init,
+                " has other sizes: ", value_to_json(from.model).dump());
     model = load_model(init, from, device, at::kFloat);
   } else {
     model = FarModel::random(config.model, static_cast<uint64_t>(config.train.seed));
     model->params().to(device, at::kFloat);
   }
-  log_info(concat("model of ", model->params().count(), " parameters, ", dataset->size(), " images of ", classes, " classes, ", device_description(device)));
+  if (const int64_t warmup = config.train.lr_schedule.warmup_images; warmup > config.train.images / 2)
+    log_warning(concat("the learning rate rises for ", warmup, " of ", config.train.images,
+                       " images: little will be learned; lower train.lr_schedule.warmup_images"));
+  log_info(concat("model of ", model->params().count(), " parameters, ", dataset->size(), " images of ", classes,
+                  " classes, ", device_description(device)));
 
-  const CachedLatents latents(encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae);
-  write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
+  make_directories(a.out);
+  const CachedLatents latents(
+      encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae);
   TrainHooks hooks;
   hooks.on_sample = Sampling(info, vae, a.out, device, static_cast<uint64_t>(config.train.seed));
   hooks.on_save = [&](const TrainProgress& progress, const TensorMap& weights) {
-    info.training = {{"images", progress.images}, {"steps", progress.steps}, {"seconds", std::lround(progress.seconds)}, {"data", recipe.data}};
+    info.training = {{"images", progress.images},
+                     {"steps", progress.steps},
+                     {"seconds", std::lround(progress.seconds)},
+                     {"data", recipe.data}};
     const fs::path dir = fs::path(a.out) / "model";
     save_model(dir, info, weights, at::kFloat);
     save_tokenizer(dir / "tokenizer", *vae);
+    write_json(fs::path(a.out) / kRecipeFile, value_to_json(recipe));
   };
   const TrainProgress end = train(*model, config, latents, a.out, a.resume, hooks);
-  if (a.common.json) print_json({{"images", end.images}, {"steps", end.steps}, {"seconds", end.seconds}, {"loss", end.loss}, {"model", (fs::path(a.out) / "model").string()}});
+  if (a.common.json)
+    print_json({{"images", end.images},
+                {"steps", end.steps},
+                {"seconds", end.seconds},
+                {"loss", end.loss},
+                {"model", (fs::path(a.out) / "model").string()}});
+  check(end.images >= config.train.images, "stopped before the end, at ", end.images, " of ", config.train.images,
+        " images; --resume goes on from there");
 }
 
 }  // namespace
@@ -179,17 +230,40 @@ void add_train_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Train a model");
   auto a = std::make_shared<Arguments>();
   const std::string what = "What", output = "Output";
-  command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")->group(what);
-  command->add_option("--preset", a->preset, "in place of a config file: paper or published")->group(what);
-  command->add_option("--data", a->data, "shapes[:count=N,seed=S] or a folder of images, a folder per class")->group(what);
-  command->add_option("--tokenizer", a->tokenizer, "tokenizer folder, or a model that has one")->group(what);
-  command->add_option("--set", a->set, "key=value over the config, e.g. train.lr=1e-4; repeatable")->group(what);
-  command->add_option("--init", a->init, "start from this model's weights")->group(what);
-  command->add_option("--out", a->out, "run folder: checkpoint, log.jsonl, samples, model")->group(output);
+  command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")
+      ->type_name("FILE")
+      ->group(what);
+  command->add_option("--preset", a->preset, "in place of a config file: paper or published")
+      ->type_name("NAME")
+      ->group(what);
+  command->add_option("--data", a->data, "shapes[:count=N,seed=S] or a folder of images, a folder per class")
+      ->type_name("SPEC")
+      ->group(what);
+  command->add_option("--tokenizer", a->tokenizer, "tokenizer folder, or a model that has one")
+      ->type_name("DIR")
+      ->group(what);
+  command->add_option("--set", a->set, "key=value over the config, e.g. train.lr=1e-4; repeatable")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false)
+      ->group(what);
+  command->add_option("--seed", a->seed, "seed of everything random (default: the config's, else 0)")
+      ->check(not_negative())
+      ->group(what);
+  command->add_option("--init", a->init, "start from this model's weights")->type_name("DIR")->group(what);
+  command->add_option("--out", a->out, "run folder: checkpoint, log.jsonl, samples, model")
+      ->type_name("DIR")
+      ->group(output);
   command->add_flag("--resume", a->resume, "go on with the run in --out")->group(output);
   a->common.add(*command);
-  add_examples(*command, {"train configs/shapes-64.json --out runs/shapes", "train configs/shapes-64.json --out runs/shapes --resume --set train.images=2000000"});
-  command->callback([a] { run(*a); });
+  add_examples(*command, {"train configs/shapes-64.json --out runs/shapes",
+                          "train configs/shapes-64.json --out runs/shapes --resume --set train.images=2000000"});
+  CLI::Option* dtype = command->get_option("--dtype")
+                           ->description("fp32, or bf16 for mixed precision (default: the config's)")
+                           ->default_str("");
+  command->callback([a, dtype] {
+    a->dtype_given = dtype->count() > 0;
+    run(*a);
+  });
 }
 
 }  // namespace crescendo

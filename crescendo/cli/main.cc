@@ -1,25 +1,79 @@
 // crescendo COMMAND: argv -> request. Every command stands in its own cmd_*.cc.
+#include <cstdio>
 #include <iostream>
 #include <new>
 
 #include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
+#include "crescendo/core/fields.h"
 
 namespace {
+
+using crescendo::concat;
 
 int report(const std::string& message, int exit_code) {
   std::cerr << "crescendo: error: " << message << std::endl;
   return exit_code;
 }
 
+// The command that the arguments led to: `data shapes` of `crescendo data shapes --count 3`.
+const CLI::App& command_reached(const CLI::App& app) {
+  const auto parsed = app.get_subcommands();
+  return parsed.empty() ? app : command_reached(*parsed.front());
+}
+
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent ? full_name(*parent) + " " + command.get_name() : command.get_name();
+}
+
+// What is wrong with the arguments, with the nearest name where one was misspelt.
+std::string explain(const CLI::ParseError& error, const CLI::App& command) {
+  const auto rest = command.remaining();
+  const auto stranger = rest.empty() ? std::string() : rest.front().substr(0, rest.front().find('='));
+  std::vector<std::string> names;
+  if (stranger.starts_with("-")) {
+    for (const CLI::Option* option : command.get_options())
+      for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  } else {
+    for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(sub->get_name());
+    if (names.empty() || stranger.empty()) return error.what();
+  }
+  if (stranger.empty()) return error.what();
+  const std::string near_name = crescendo::nearest_name(stranger, names);
+  return concat(full_name(command), " has no ", stranger.starts_with("-") ? "option " : "command ", stranger,
+                near_name.empty() ? "" : "; did you mean " + near_name + "?");
+}
+
+int usage_failure(const CLI::ParseError& error, const CLI::App& app) {
+  const CLI::App& command = command_reached(app);
+  if (command.get_require_subcommand_min() > 0 && command.remaining().empty()) {
+    std::cerr << command.help() << std::endl;  // a bare `crescendo` or `crescendo data`
+    return report("which command? One of the above must follow " + full_name(command), 2);
+  }
+  return report(concat(explain(error, command), "\nTry: ", full_name(command), " --help"), 2);
+}
+
+// Results that did not reach a full disk or a closed pipe are a failure, too.
+int finish_output() {
+  const bool ok = static_cast<bool>(std::cout.flush()) && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  return ok ? 0 : report("cannot write the result to the standard output", 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace crescendo;
-  CLI::App app{"Crescendo: autoregressive image generation with frequency progression (FAR).\nTrains, samples, scores and converts, on a CPU or a GPU."};
+  CLI::App app{
+      "Crescendo: autoregressive image generation with frequency progression (FAR).\nTrains, samples, scores and "
+      "converts, on a CPU or a GPU."};
   app.name("crescendo");
+  add_examples(app, {"generate --class \"red circle\" --out circle.png", "COMMAND --help"});
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);
+  for (const auto& [type, label] : {std::pair{"TEXT", "VALUE"}, {"INT", "N"}, {"UINT", "N"}, {"FLOAT", "X"}})
+    app.get_formatter()->label(type, label);
   add_generate_command(app);
   add_train_command(app);
   add_data_command(app);
@@ -28,11 +82,11 @@ int main(int argc, char** argv) {
   add_version_command(app);
   try {
     app.parse(argc, argv);
-    return 0;
+    return finish_output();
   } catch (const CLI::Success& e) {  // --help
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return report(std::string(e.what()) + "\nTry: crescendo " + (argc > 1 && argv[1][0] != '-' ? std::string(argv[1]) + " " : "") + "--help", 2);
+    return usage_failure(e, app);
   } catch (const Error& e) {
     return report(e.what(), e.exit_code());
   } catch (const std::bad_alloc&) {

@@ -1,0 +1,505 @@
+#!/bin/sh
+# Tests the program as a user runs it: tests/cli_test.sh PROGRAM SECTION [FOLDER]
+# A section is a function below. FOLDER holds the tiny tokenizer and model that `setup` trains and all sections share.
+# Exit status: 0 all is well, 1 a check failed, 77 skipped.
+set -u
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+section=$2
+root=$(cd "$(dirname "$0")/.." && pwd)
+shared=${CRESCENDO_SHARED:-$root/../shared}
+case $shared in /*) ;; *) shared=$root/$shared ;; esac
+case ${3:-} in
+  "") home=$(mktemp -d) && trap 'rm -rf "$home"' EXIT ;;
+  *) mkdir -p "$3" && home=$(cd "$3" && pwd) ;;
+esac
+here=$home/$section
+rm -rf "$here" && mkdir -p "$here" && cd "$here" || exit 1
+model=$home/setup/run/model
+tokenizer=$home/setup/tokenizer/tokenizer
+failures=0
+
+bad() {
+  echo "FAILED: $*"
+  sed 's/^/    stderr: /' stderr
+  failures=$((failures + 1))
+}
+# is WHAT COMMAND...: the command must succeed.
+is() {
+  what=$1
+  shift
+  "$@" >/dev/null || bad "$what"
+}
+# isnt WHAT COMMAND...: the command must fail.
+isnt() {
+  what=$1
+  shift
+  if "$@" >/dev/null; then bad "$what"; fi
+}
+# ok ARGUMENTS...: the program succeeds; its output is left in the files stdout and stderr.
+ok() {
+  "$program" "$@" >stdout 2>stderr </dev/null
+  status=$?
+  [ $status -eq 0 ] || bad "crescendo $*: exit $status, expected 0"
+}
+# refuses CODE PATTERN ARGUMENTS...: exit CODE, and exactly one error whose line matches PATTERN; nothing on stdout.
+refuses() {
+  code=$1 pattern=$2
+  shift 2
+  "$program" "$@" >stdout 2>stderr </dev/null
+  status=$?
+  [ $status -eq "$code" ] || bad "crescendo $*: exit $status, expected $code"
+  [ "$(grep -c '^crescendo: error: ' stderr)" -eq 1 ] || bad "crescendo $*: not one line of error"
+  grep '^crescendo: error: ' stderr | grep -q -e "$pattern" || bad "crescendo $*: the error does not say '$pattern'"
+  [ ! -s stdout ] || bad "crescendo $*: an error, and yet output"
+}
+# Nothing, not even a temporary file, may stand at a place that a failed command was to write to.
+absent() {
+  for path in "$@"; do
+    for left in "$path" "$path".*; do
+      if [ -e "$left" ]; then bad "$left was left behind"; fi
+    done
+  done
+}
+# Names of working files that a write in progress has; none may remain.
+no_leftovers() { is "working files were left in $1" [ -z "$(find "$1" -name '*.??????' -o -name '*.partial-*' | grep -v '\.jsonl$')" ]; }
+# header FILE: the JSON in front of a safetensors file.
+header() { head -c 2000 "$1" | tr -d '\000' | grep -a -o '{.*}' | head -n 1; }
+# has_shape FILE TENSOR SHAPE
+has_shape() { is "$1: $2 has not the shape [$3]: $(header "$1")" sh -c 'printf %s "$1" | grep -q "\"$2\":{[^}]*\"shape\":\[$3\]"' - "$(header "$1")" "$2" "$3"; }
+# chunk FILE.png KEY: a number or word of the JSON in the picture's metadata.
+chunk() { grep -a -o "\"$2\":[^,}]*" "$1" | head -n 1 | sed 's/^[^:]*://; s/"//g'; }
+# zeros FILE TENSOR SHAPE BYTES: a safetensors file of one tensor of zeros.
+zeros() {
+  json="{\"$2\":{\"dtype\":\"F32\",\"shape\":[$3],\"data_offsets\":[0,$4]}}"
+  length=${#json}
+  { printf "$(printf '\\%03o\\%03o' $((length % 256)) $((length / 256)))\\000\\000\\000\\000\\000\\000" && printf %s "$json" && head -c "$4" /dev/zero; } >"$1"
+}
+# until_true SECONDS COMMAND...: waits for the command to succeed.
+until_true() {
+  tries=$(($1 * 10))
+  shift
+  while ! "$@" >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    if [ $tries -le 0 ]; then
+      bad "waited in vain for: $*"
+      return 1
+    fi
+    sleep 0.1
+  done
+}
+finish() {
+  [ $failures -eq 0 ] || { echo "$section: $failures checks failed in $here"; exit 1; }
+  exit 0
+}
+
+write_configs() {
+  cat >tokenizer.json <<END
+{"data": ["shapes:count=48,seed=1"],
+ "tokenizer": {"base_channels": 8, "multipliers": [1], "residual_blocks": 1, "latent_channels": 2, "attention_levels": [],
+               "middle": false, "middle_attention": false, "unshuffle": 4, "norm_groups": 4},
+ "image_side": 32, "images": 64, "batch": 8, "lr": 5e-3, "lr_schedule": {"warmup_images": 8}, "held_out": 8,
+ "scale_images": 16, "log_images": 16, "checkpoint_images": 32}
+END
+  cat >train.json <<END
+{"data": "shapes:count=80,seed=1", "tokenizer": "$tokenizer",
+ "model": {"width": 16, "encoder_blocks": 1, "decoder_blocks": 1, "heads": 2, "diffusion_width": 16,
+           "diffusion_blocks": 1, "latent_channels": 2, "latent_height": 8, "latent_width": 8, "levels": 8, "patch": 2,
+           "buffer_size": 2, "classes": 80},
+ "train": {"images": 64, "batch": 8, "lr": 1e-2, "lr_schedule": {"warmup_images": 8}, "ema": 0.5, "log_images": 16,
+           "sample_images": 0},
+ "sampler": {"preset": "paper", "steps": 3, "diffusion_steps": [4, 8]}}
+END
+}
+
+# The model of all other sections: 16 tokens of 8 channels, 8 levels, pictures of 32 x 32.
+setup() {
+  write_configs
+  ok tokenizer train tokenizer.json --out tokenizer --json
+  is "tokenizer train reports no PSNR" grep -q '"psnr"' stdout
+  ok train train.json --out run --json
+  is "train reports no loss" grep -q '"loss"' stdout
+  for file in config.json model.safetensors labels.txt tokenizer/config.json tokenizer/model.safetensors; do
+    is "no run/model/$file" [ -s "run/model/$file" ]
+  done
+  no_leftovers .
+}
+
+# A bare command explains itself; every command has grouped help with two examples; misspelt words are named.
+help() {
+  refuses 2 'which command' && is "no list of commands" grep -q '^ *generate  *Make pictures' stderr
+  refuses 2 'crescendo data' data && is "no list of data sets" grep -q '^ *shapes ' stderr
+  refuses 2 "generat; did you mean generate" generat
+  refuses 2 '--clas; did you mean --class' generate --clas 1
+  refuses 2 'no command shape; did you mean shapes' data shape
+  refuses 2 '--count' data shapes --out x
+  refuses 2 'crescendo train configs/' train
+  refuses 2 'configs/shapes-64-tokenizer' tokenizer train
+  is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
+  for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
+    'tokenizer reconstruct' 'evaluate shapes'; do
+    ok $command --help
+    is "$command --help has no group Common" grep -q '^Common:' stdout
+    is "$command --help has not two examples" [ "$(grep -c '^  crescendo ' stdout)" -eq 2 ]
+    isnt "$command --help has an option without a description" grep -q '^  --[a-z-]*$' stdout
+  done
+  ok version --json
+  is "version --json has no version" grep -q '"version": "[0-9]' stdout
+  "$program" version --json >/dev/full 2>stderr
+  is "a result that could not be written should exit 1" [ $? -eq 1 ]
+  is "a full disk behind stdout was not told" grep -q '^crescendo: error: .*standard output' stderr
+}
+
+generate() {
+  ok generate --model "$model" --class 'red circle' --seed 5 --out new/circle.png
+  is "no picture" [ -s new/circle.png ]
+  is "something went to stdout" [ ! -s stdout ]
+  isnt "control characters on a stderr that is no terminal" grep -q "$(printf '\r')" stderr
+
+  # Names or numbers, several of each, into a folder; one seed, one picture, whatever the batch.
+  ok generate --model "$model" --class 'red circle' 3 -n 2 --seed 5 --batch 1 --out one --quiet
+  is "--quiet spoke" [ ! -s stderr ]
+  is "not four pictures" [ "$(ls one | wc -l)" -eq 4 ]
+  ok generate --model "$model" --class 0 3 -n 2 --seed 5 --batch 3 --out three --json
+  is "the batch changed the pictures" diff -r one three
+  is "a folder and a file differ" cmp new/circle.png one/00000-red-circle-5.png
+  isnt "two seeds gave one picture" cmp one/00000-red-circle-5.png one/00001-red-circle-6.png
+  is "--json lists no file" grep -q 'three/00003-red-cross-8.png\|three/00003-.*-8.png' stdout
+  no_leftovers .
+
+  # The metadata makes the picture again.
+  ok generate --model "$model" --class 'blue star' --seed 77 --steps 2 --cfg 2.5 --diffusion-steps 3:5 --temperature 0.9 \
+    --solver ddim --no-mask --filter fourier --out first.png
+  steps=$(grep -a -o '"diffusion_steps":\[[0-9,]*' first.png | sed 's/.*\[//; s/,/:/')
+  is "--no-mask is not in the metadata" [ "$(chunk first.png mask)" = off ]
+  ok generate --model "$model" --class "$(chunk first.png class_name)" --seed "$(chunk first.png seed)" \
+    --steps "$(chunk first.png steps)" --cfg "$(chunk first.png cfg)" --diffusion-steps "$steps" \
+    --temperature "$(chunk first.png temperature)" --solver "$(chunk first.png solver)" --no-mask \
+    --filter "$(chunk first.png filter)" --out second.png
+  is "the metadata did not make the picture again" cmp first.png second.png
+  is "no text for other programs" grep -q -a 'parameters.*blue star' first.png
+  ok generate --model "$model" --class 'blue star' --seed 77 --no-metadata --out bare.png
+  isnt "--no-metadata left some" grep -q -a 'crescendo' bare.png
+
+  # Sheets alone write no single pictures.
+  ok generate --model "$model" --class 1 2 --seed 1 --grid grid.png --strip strip.png
+  is "no sheets" [ -s grid.png -a -s strip.png ]
+  absent out
+
+  # A seed that was drawn is told, and so is that of each picture.
+  ok generate --model "$model" --class 1 --out drawn.png
+  is "the drawn seed was not told" grep -q "^seed $(chunk drawn.png seed)\$" stderr
+
+  # Ctrl-C keeps what was finished.
+  "$program" generate --model "$model" --class 1 -n 2000 --batch 1 --seed 1 --out many >stdout 2>stderr </dev/null &
+  until_true 20 sh -c 'ls many/00001-*'
+  kill -INT $!
+  wait $!
+  is "an interrupted generate should exit 1" [ $? -eq 1 ]
+  is "an interrupted generate should count its pictures" grep -q "stopped; $(ls many | wc -l) of 2000" stderr
+  no_leftovers many
+}
+
+# --dry-run prints a plan and touches nothing.
+plan() {
+  steps() { grep -c '"level":' stdout; }
+  ok generate --model "$model" --class 1 --dry-run --out dry
+  is "the model's sampler has 3 steps" [ "$(steps)" -eq 3 ]
+  absent dry
+  for n in 1 2 8; do
+    ok generate --model "$model" --class 1 --steps $n --dry-run
+    is "--steps $n" [ "$(steps)" -eq $n ]
+  done
+  ok generate --model "$model" --class 1 --levels 0,3,7 --dry-run
+  is "--levels 0,3,7" [ "$(grep '"level":' stdout | tr -dc '0-9.,' | sed 's/\.0//g')" = 0,3,7, ]
+  ok generate --model "$model" --class 1 --steps 3 --diffusion-steps 10:30 --cfg 5 --dry-run
+  is "inner steps 10, 20, 30" [ "$(grep '"inner_steps":' stdout | tr -dc '0-9\n' | tr '\n' ' ')" = '10 20 30 ' ]
+  is "linear guidance 1, 3, 5" [ "$(grep '"guidance":' stdout | tr -dc '0-9.,')" = 1.0,3.0,5.0, ]
+  ok generate --model "$model" --class 1 --steps 3 --cfg 5 --cfg-schedule constant --dry-run
+  is "constant guidance" [ "$(grep '"guidance":' stdout | tr -dc '0-9.,')" = 5.0,5.0,5.0, ]
+  ok generate --model "$model" --class 1 --preset published-nomask --levels 0,1,2,7 --dry-run
+  is "the preset's 100 inner steps" [ "$(grep -c '"inner_steps": 100' stdout)" -eq 4 ]
+  refuses 2 'needs more than the 8 levels' generate --model "$model" --class 1 --preset published-mask --dry-run
+  # What train resolves is a config that resolves to itself.
+  write_configs
+  ok train train.json --out nowhere --set train.lr=0.25 --seed 9 --dry-run
+  is "--set and --seed" grep -q '"seed": 9' stdout
+  mv stdout resolved.json
+  ok train resolved.json --out nowhere --dry-run
+  is "--dry-run does not resolve to itself" cmp stdout resolved.json
+  is "--set was lost" grep -q '"lr": 0.25' resolved.json
+  absent nowhere
+  ok tokenizer train tokenizer.json --out nowhere --dry-run
+  ok tokenizer reconstruct shapes --count 2 --model "$tokenizer" --out nowhere.png --dry-run
+  ok data shapes --out nowhere --count 3 --dry-run
+  ok evaluate shapes --model "$model" --dry-run
+  is "evaluate plans 800 images" grep -q '"images": 800' stdout
+  absent nowhere nowhere.png
+}
+
+# Tensors in and out: 3 steps, 16 tokens of 8 channels, latents of 2 x 8 x 8.
+tensors() {
+  ok generate --model "$model" --class 1 2 --seed 1 --no-decode --latents-out latents.safetensors --trace trace.safetensors
+  has_shape latents.safetensors latents 2,2,8,8
+  has_shape trace.safetensors inputs 3,2,16,8
+  ok tokenizer decode latents.safetensors --model "$model" --out image.safetensors --json
+  has_shape image.safetensors image 2,3,32,32
+  ok tokenizer decode latents.safetensors --model "$tokenizer" --out pictures
+  is "two pictures" [ "$(ls pictures | tr '\n' ' ')" = '000000.png 000001.png ' ]
+  ok tokenizer encode pictures/000000.png pictures/000001.png --model "$tokenizer" --out moments.safetensors
+  has_shape moments.safetensors moments 2,4,8,8
+  ok tokenizer encode image.safetensors --model "$tokenizer" --out moments2.safetensors
+  has_shape moments2.safetensors moments 2,4,8,8
+
+  # With all noise given the seed does not matter; with some of it, it does.
+  zeros init.safetensors noise_init 3,1,16,8 1536
+  for seed in 1 2; do
+    ok generate --model "$model" --class 1 --seed $seed --temperature 0 --no-mask --noise init.safetensors --no-decode \
+      --latents-out given$seed.safetensors
+    ok generate --model "$model" --class 1 --seed $seed --temperature 1 --no-mask --noise init.safetensors --no-decode \
+      --latents-out drawn$seed.safetensors
+  done
+  is "the noise that was given was not used" cmp given1.safetensors given2.safetensors
+  isnt "noise that was not given was not drawn" cmp drawn1.safetensors drawn2.safetensors
+  zeros wrong.safetensors noise_init 3,1,16,9 1728
+  refuses 1 'noise_init' generate --model "$model" --class 1 --noise wrong.safetensors --out x.png
+  zeros strange.safetensors noise_else 4 16
+  refuses 1 'noise_else' generate --model "$model" --class 1 --noise strange.safetensors --out x.png
+  absent x.png
+}
+
+data() {
+  ok data shapes --out set --count 84 --seed 3 --side 32 --json
+  is "80 class folders" [ "$(find set -mindepth 1 -type d | wc -l)" -eq 80 ]
+  is "84 pictures" [ "$(find set -name '*.png' | wc -l)" -eq 84 ]
+  is "84 lines of metadata" [ "$(wc -l <set/metadata.jsonl)" -eq 84 ]
+  ok data shapes --out more --count 90 --seed 3 --side 32
+  is "a larger set does not begin with the smaller one" cmp 'set/red circle/000000.png' 'more/red circle/000000.png'
+  refuses 2 'set: is there already' data shapes --out set --count 4
+  ok data scenes --out scenes --count 4 --seed 3 --split heldout
+  is "4 captions" [ "$(ls scenes/*.txt | wc -l)" -eq 4 ]
+  refuses 2 'split must be' data scenes --out x --count 4 --split tran
+  refuses 2 '--count' data shapes --out x --count 0
+  "$program" data shapes --out stopped --count 2000000 --side 32 --seed 1 >stdout 2>stderr </dev/null &
+  until_true 20 sh -c "ls stopped.partial-*/'red circle'/000000.png"
+  kill -TERM $!
+  wait $!
+  is "an interrupted data should exit 1" [ $? -eq 1 ]
+  is "what was finished is gone" [ "$(find stopped -name '*.png' | wc -l)" -eq "$(wc -l <stopped/metadata.jsonl)" ]
+  no_leftovers .
+
+  # Any folder of pictures will do to train on.
+  write_configs
+  rm set/metadata.jsonl
+  ok train train.json --data set --out run --set train.images=16 --quiet
+  is "the classes are not the folders" [ "$(head -n 1 run/model/labels.txt)" = 'black circle' ]
+  printf 'not a picture' >'set/red circle/000999.jpg'
+  refuses 1 'red circle/000999.jpg' train train.json --data set --out broken
+  absent broken/model broken/checkpoint.safetensors broken/latents.safetensors
+  head -c 300 'set/red circle/000000.png' >'set/red circle/000999.jpg'
+  refuses 1 'red circle/000999.jpg' tokenizer train tokenizer.json --data set --out broken
+  refuses 1 'red circle/000999.jpg' tokenizer reconstruct set --model "$tokenizer" --out pairs.png
+  absent pairs.png broken/tokenizer
+  mkdir empty
+  refuses 2 'empty: holds neither' train train.json --data empty --out broken
+  refuses 2 'scenes has captions' train train.json --data scenes --out broken
+  refuses 1 'empty holds no' tokenizer reconstruct empty --model "$tokenizer" --out pairs.png
+  refuses 2 'nowhere: no such folder' train train.json --data nowhere --out broken
+}
+
+tokenizer() {
+  ok tokenizer reconstruct shapes:seed=3 --count 2 --size 32 --model "$tokenizer" --out pairs.png --json
+  is "no PSNR" grep -q '"psnr"' stdout
+  is "no pairs" [ -s pairs.png ]
+  ok tokenizer reconstruct shapes:seed=3 --count 2 --size 32 --model "$model" --out pairs2.png
+  is "not two pictures and a mean" [ "$(grep -c ' dB' stdout)" -eq 3 ]
+  is "a model's tokenizer is another" cmp pairs.png pairs2.png
+  write_configs
+  ok tokenizer train tokenizer.json --init "$tokenizer" --set images=16 --out more
+  is "no log" [ -s more/log.jsonl ]
+  refuses 2 'other sizes' tokenizer train tokenizer.json --init "$tokenizer" --set tokenizer.base_channels=16 --out x
+  refuses 2 'latnt_channels.*latent_channels' tokenizer train tokenizer.json --set tokenizer.latnt_channels=3 --out x
+  refuses 2 'multiples of 4' tokenizer reconstruct shapes --count 1 --size 33 --model "$tokenizer" --out x.png
+  zeros three.safetensors latents 1,3,8,8 768
+  refuses 1 '' tokenizer decode three.safetensors --model "$tokenizer" --out x.safetensors
+  refuses 1 "no tensor 'image'" tokenizer encode three.safetensors --model "$tokenizer" --out x.safetensors
+  refuses 2 'must end in .png' tokenizer reconstruct shapes --count 1 --model "$tokenizer" --out x.jpg
+  absent x x.png x.jpg x.safetensors
+}
+
+train() {
+  write_configs
+  # Stopped by a signal it keeps what it learned, and --resume goes on to the very weights of a run without a stop.
+  "$program" train train.json --out stopped --set train.images=100000000 --quiet >stdout 2>stderr </dev/null &
+  until_true 20 [ -s stopped/log.jsonl ]
+  kill -TERM $!
+  wait $!
+  is "a stopped train should exit 1" [ $? -eq 1 ]
+  is "a stopped train should say how to go on" grep -q -e '--resume' stderr
+  images=$(grep -a -o '"images": [0-9]*' stopped/model/config.json | sed 's/.* //')
+  is "no count of images" [ "${images:-0}" -ge 16 ]
+  images=$((images + 32))
+  ok train --resume --out stopped --set train.images=$images --json
+  is "it did not train on to $images" grep -q "\"images\": $images" stdout
+  ok train train.json --out straight --set train.images=$images --quiet
+  for run in stopped straight; do ok generate --model $run/model --class 1 --seed 1 --out $run.png --no-metadata; done
+  is "resumed and straight training differ" cmp stopped.png straight.png
+  no_leftovers .
+
+  refuses 2 'holds a training run' train train.json --out straight
+  refuses 1 'nothing to resume' train train.json --out nowhere --resume
+  refuses 1 'of another model' train train.json --out straight --resume --set model.width=32
+  is "a refused --resume changed the recipe" grep -q '"width": 16' straight/recipe.json
+  refuses 2 'contradict' train train.json --out straight --resume --init "$model"
+  refuses 2 'contradict' train train.json --preset paper --out x
+
+  # --init starts from a model's weights: with no learning rate they stay what they were.
+  ok train train.json --out same --init "$model" --set train.lr=0 --set train.images=8 --set train.adamw.weight_decay=0
+  ok generate --model same/model --class 1 --seed 1 --out same.png --no-metadata
+  ok generate --model "$model" --class 1 --seed 1 --out first.png --no-metadata
+  is "--init did not start from the model" cmp same.png first.png
+  refuses 2 'other sizes' train train.json --out x --init "$model" --set model.width=32
+  # Samples and scores of the classes that the detector knows.
+  ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
+  is "no sheet of samples" [ -s samples/samples/0000000064.png ]
+  is "no scores" grep -q '"colour"' samples/scores.jsonl
+
+  sed 's/"batch"/"bach"/' train.json >misspelt.json
+  refuses 2 "misspelt.json.train has no key 'bach'; did you mean 'batch'" train misspelt.json --out x
+  refuses 2 "no key 'lrr'" train train.json --out x --set train.lrr=1
+  refuses 2 'train.batch must be a whole number' train train.json --out x --set train.batch=many
+  refuses 2 'key=value' train train.json --out x --set train.batch
+  refuses 2 'model.classes=80' train train.json --out x --set model.classes=10
+  refuses 2 'not a multiple of heads' train train.json --out x --set model.heads=3
+  refuses 2 'where to' train train.json
+  refuses 2 'what to train on' train train.json --out x --set 'data=""'
+  refuses 1 'absent.json' train absent.json --out x
+  printf '{"train": ' >cut.json
+  refuses 1 'cut.json is not valid JSON' train cut.json --out x
+  absent x
+}
+
+evaluate() {
+  ok evaluate shapes --model "$model" --seeds 1 --batch 80 --steps 1 --diffusion-steps 1 --json
+  is "80 images" grep -q '"images": 80' stdout
+  for part in colour shape both seconds_per_image; do is "no $part" grep -q "\"$part\"" stdout; done
+  mv stdout first
+  ok evaluate shapes --model "$model" --seeds 1 --batch 33 --steps 1 --diffusion-steps 1
+  is "not four shares" [ "$(grep -c ' % ' stdout)" -eq 4 ]
+  refuses 2 'seeds must be at least 1' evaluate shapes --model "$model" --seeds 0
+}
+
+bad_input() {
+  g="generate --model $model --out x.png"
+  refuses 2 "no class 'red circel'; did you mean 'red circle'" $g --class 'red circel'
+  refuses 2 '0 to 79, got 80' $g --class 80
+  refuses 2 'which classes' $g
+  refuses 2 'steps must be at least 1, got 0' $g --class 1 --steps 0
+  refuses 2 'levels must increase, got 3 after 3' $g --class 1 --levels 0,3,3
+  refuses 2 'levels must be in 0..7 for this model, got 8' $g --class 1 --levels 0,8
+  refuses 2 "levels takes numbers with commas" $g --class 1 --levels 0,x
+  refuses 2 'contradict' $g --class 1 --levels 0,3 --steps 2
+  refuses 2 'contradict' $g --class 1 --mask --no-mask
+  refuses 2 'contradict' $g --class 1 --quiet --verbose
+  refuses 2 "did you mean paper" $g --class 1 --preset papre
+  refuses 2 'cfg' $g --class 1 --cfg -1
+  refuses 2 'device must be' $g --class 1 --device gpu
+  refuses 2 'dtype must be' $g --class 1 --dtype fp64
+  refuses 2 'seed' $g --class 1 --seed -1
+  refuses 2 'at least 1, got 0' $g --class 1 --batch 0
+  refuses 2 'names one file, but 2 images' $g --class 1 2
+  refuses 2 'written as PNG' generate --model "$model" --class 1 --out x.jpg
+  refuses 2 'must end in .png' generate --model "$model" --class 1 --grid x.gif
+  refuses 2 'no-decode' $g --class 1 --no-decode
+  refuses 1 "no model 'absent'" generate --model absent --class 1 --out x.png
+
+  # Models with something wrong: one message with the file's name, and no picture.
+  broken() { rm -rf broken && cp -r "$model" broken; }
+  b="generate --model broken --class 1 --out x.png"
+  broken && rm broken/model.safetensors && refuses 1 'broken/model.safetensors' $b
+  broken && head -c 20000 "$model/model.safetensors" >broken/model.safetensors && refuses 1 'broken/model.safetensors' $b
+  broken && head -c 5 "$model/model.safetensors" >broken/model.safetensors && refuses 1 'broken/model.safetensors' $b
+  broken && head -c 500 "$model/tokenizer/model.safetensors" >broken/tokenizer/model.safetensors &&
+    refuses 1 'broken/tokenizer/model.safetensors' $b
+  broken && sed 's/"width": 16/"width": 32/' "$model/config.json" >broken/config.json && refuses 1 'broken/model.safetensors' $b
+  broken && sed 's/"width"/"widht"/' "$model/config.json" >broken/config.json && refuses 1 "broken/config.json.*widht.*width" $b
+  broken && printf '{' >broken/config.json && refuses 1 'broken/config.json is not valid JSON' $b
+  broken && rm -r broken/tokenizer && refuses 1 'broken has no tokenizer' $b
+  broken && sed 1d "$model/labels.txt" >broken/labels.txt && refuses 1 'labels.txt has 79 lines' $b
+
+  # Places that cannot be written to are found before the work.
+  printf x >file
+  refuses 1 'file/x.png' generate --model "$model" --class 1 --out file/x.png
+  refuses 1 'file/deep' generate --model "$model" --class 1 --out file/deep/
+  refuses 1 'file/x' generate --model "$model" --class 1 --latents-out file/x.safetensors --no-decode
+  mkdir folder.png
+  refuses 1 'folder.png: it is a folder' generate --model "$model" --class 1 --grid folder.png
+  refuses 1 '/dev/null: it is no regular file' generate --model "$model" --class 1 --trace /dev/null --no-decode
+  refuses 1 'file' data shapes --out file/x --count 2
+  refuses 1 'file' train "$home/setup/train.json" --out file/x
+  refuses 1 'file' tokenizer reconstruct shapes --count 1 --model "$model" --out file/x.png
+  is "/dev/null is no device any more" [ -c /dev/null ]
+  is "a file in the way was touched" [ "$(cat file)" = x ]
+  absent x.png x.jpg x.gif out/
+}
+
+# A limit on the size of files stands in for a full disk: every write beyond it fails half way.
+disk() {
+  limited() {
+    (
+      trap '' XFSZ
+      ulimit -f "$1"
+      shift
+      exec "$program" "$@" >stdout 2>stderr </dev/null
+    )
+    status=$?
+    [ $status -eq 1 ] || bad "crescendo $*: exit $status, expected 1"
+    [ "$(grep -c '^crescendo: error: cannot write\|^crescendo: error: .*cannot be written' stderr)" -eq 1 ] || bad "crescendo $*: no clear message"
+  }
+  limited 1 generate --model "$model" --class 1 -n 9 --seed 1 --grid grid.png
+  absent grid.png
+  mkdir pictures && printf old >pictures/x.png
+  limited 1 generate --model "$model" --class 1 --seed 1 --strip pictures/x.png
+  is "the old picture is gone" [ "$(cat pictures/x.png)" = old ]
+  is "something was left" [ "$(ls pictures)" = x.png ]
+  limited 1 generate --model "$model" --class 1 -n 20 --no-decode --latents-out latents.safetensors
+  limited 1 data shapes --out set --count 600 --side 64
+  absent latents.safetensors set
+  is "a working folder was left" [ -z "$(ls -d set* 2>/dev/null)" ]
+  limited 16 train "$home/setup/train.json" --out run
+  is "half a run was left" [ -z "$(ls run 2>/dev/null)" ]
+  limited 16 tokenizer train "$home/setup/tokenizer.json" --out tok
+  absent tok/tokenizer/model.safetensors tok/tokenizer/config.json
+}
+
+# Photos of the shared data: through a tokenizer and back, and a short training on them.
+photos() {
+  photos=$shared/data/imagenet-sample
+  if [ ! -d "$photos" ]; then
+    echo "skipped: needs $photos; CRESCENDO_SHARED names the folder that holds data/"
+    exit 77
+  fi
+  write_configs
+  ok tokenizer reconstruct "$photos" --count 3 --size 64 --model "$tokenizer" --out pairs.png --json
+  is "not three photos" [ "$(grep -c '"image":' stdout)" -eq 3 ]
+  is "no pairs" [ -s pairs.png ]
+  classes=$(ls "$photos/train" | wc -l)
+  ok train train.json --data "$photos" --set flip=true --set model.classes="$classes" --set model.latent_height=16 \
+    --set model.latent_width=16 --set model.patch=4 --set train.images=64 --out run --json
+  is "the classes are not the folders" [ "$(wc -l <run/model/labels.txt)" -eq "$classes" ]
+  ok generate --model run/model --class "$(head -n 1 run/model/labels.txt)" --seed 1 --out photo.png
+  is "no picture" [ -s photo.png ]
+}
+
+case $section in
+  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | bad_input | disk | photos) ;;
+  *)
+    echo "no section '$section'" >&2
+    exit 2
+    ;;
+esac
+touch stderr
+if [ "$section" != setup ] && [ ! -d "$model" ]; then
+  (section=setup here=$home/setup && mkdir -p "$here" && cd "$here" && setup)
+fi
+$section
+finish

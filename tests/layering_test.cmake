@@ -16,7 +16,7 @@ set(table
   "data : core io : files to batches, knows no network"
   "order : core spectral diffusion model : loss and sampler see a network and tensors, never a file"
   "metrics : core io data : pictures to numbers, whoever made them"
-  "train : core io nn spectral diffusion model tokenizer data order : batches to weights, is scored from outside, through a hook"
+  "train : core io nn spectral diffusion model tokenizer text data order : batches to weights, is scored from outside, through a hook"
   "pipeline : core io nn spectral diffusion model tokenizer text order : request to picture, needs neither data nor training"
   "cli : core io nn spectral diffusion model tokenizer text data order metrics train pipeline : the program puts everything together")
 

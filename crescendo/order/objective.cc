@@ -185,7 +185,7 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, cons
       weights.push_back(static_cast<float>(level_weight(d.levels.data_ptr<int64_t>()[b], m.levels)));
     weighted = image_loss * at::tensor(weights).to(device);
   }
-  return {weighted.mean(), image_loss.detach(), d.levels};
+  return {weighted.mean(), image_loss.detach(), d.levels, d.missing};
 }
 
 }  // namespace crescendo

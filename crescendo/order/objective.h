@@ -76,6 +76,7 @@ struct ObjectiveResult {
   Tensor loss;        // () mean over the batch, weighted
   Tensor image_loss;  // (B) unweighted, detached
   Tensor levels;      // (B) int64, CPU
+  Tensor missing;     // (B, L) bool, CPU: hidden from the encoder; undefined without masks
 };
 
 // latents (B, C, H, W) in scaled units; condition (B, *, D) from the model with gradient; image_seeds: one stream each;

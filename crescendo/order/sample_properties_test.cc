@@ -1,0 +1,290 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "crescendo/order/sample.h"
+#include "tests/support.h"
+#include "tests/tiny_model.h"
+
+namespace crescendo {
+namespace {
+
+using test::error_of;
+using test::lively_model;
+using test::relative_l2;
+using test::tiny_config;
+
+SamplerOptions tiny_options() {
+  SamplerOptions o;
+  o.diffusion_steps = {3, 6};
+  o.cfg = 2;
+  return o;
+}
+
+Plan tiny_plan(
+    const ModelConfig& config, void (*change)(SamplerOptions&) = [](SamplerOptions&) {}) {
+  SamplerOptions o = tiny_options();
+  if (config.kind == ModelKind::kMarClass) o.preset = "mar";
+  change(o);
+  return make_plan(o, config);
+}
+
+SeededNoise noise_of(const FarModel& model, const std::vector<uint64_t>& seeds) {
+  return {seeds, model.config().tokens(), model.config().token_channels(), at::kCPU};
+}
+
+Tensor sample_classes(const FarModel& model, const Plan& plan, const std::vector<int64_t>& labels,
+                      const std::vector<uint64_t>& seeds, const SampleHooks& hooks = {}) {
+  const at::NoGradGuard no_grad;
+  return sample(model, model.backbone().class_condition(at::tensor(labels)), plan, noise_of(model, seeds), hooks);
+}
+
+//----------------------------------------------------------------------------
+// One stream per image.
+
+TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
+  const auto far = lively_model(tiny_config());
+  const auto mar = lively_model(tiny_config(ModelKind::kMarClass));
+  const auto mask_off = [](SamplerOptions& o) { o.mask = MaskMode::kOff; };
+  const auto ddim = [](SamplerOptions& o) { o.solver = Solver::kDdim; };
+  const auto five = [](SamplerOptions& o) { o.steps = 5; };
+  const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
+      {"masks, ddpm", far.get(), tiny_plan(far->config())},
+      {"no masks, ddpm", far.get(), tiny_plan(far->config(), mask_off)},
+      {"masks, ddim", far.get(), tiny_plan(far->config(), ddim)},
+      {"mar", mar.get(), tiny_plan(mar->config(), five)}};
+  for (const auto& [name, model, plan] : cases) {
+    const Tensor alone = sample_classes(*model, plan, {2}, {77});
+    EXPECT_TRUE(at::isfinite(alone).all().item<bool>()) << name;
+    EXPECT_LT(relative_l2(sample_classes(*model, plan, {0, 2, 1}, {5, 77, 6})[1], alone[0]), 1e-6) << name;
+    const Tensor five_images = sample_classes(*model, plan, {0, 0, 1, 2, 2}, {1, 2, 3, 4, 77});
+    EXPECT_LT(relative_l2(five_images[4], alone[0]), 1e-6) << name;
+    EXPECT_TRUE(at::equal(sample_classes(*model, plan, {2}, {77}), alone)) << name;
+    // Another seed or another class is another image.
+    EXPECT_GT(relative_l2(five_images[3], alone[0]), 1e-2) << name;
+    EXPECT_GT(relative_l2(sample_classes(*model, plan, {1}, {77}), alone), 1e-3) << name;
+  }
+}
+
+// Numbers of this sampler from when it matched the published ones (sample_test.cc), so that a drift shows without the
+// fixtures: the first four latents, then mean and root mean square of all. The lively model's answers are large.
+TEST(SampleProperties, GoldenNumbers) {
+  const auto far = lively_model(tiny_config());
+  const auto mar = lively_model(tiny_config(ModelKind::kMarClass));
+  const auto expect_numbers = [](const Tensor& latents, const std::vector<double>& expected) {
+    const Tensor x = latents.reshape({-1}).to(at::kDouble);
+    const Tensor got = at::cat({x.slice(0, 0, 4), x.mean().view({1}), x.square().mean().sqrt().view({1})});
+    EXPECT_LT(relative_l2(got, at::tensor(expected)), 1e-4) << got;
+  };
+  SamplerOptions o = tiny_options();
+  expect_numbers(sample_classes(*far, make_plan(o, far->config()), {2}, {77}),
+                 {45532.4414, 5595.7202, 18177.1875, -8291.1816, 14824.0473, 26361.8174});
+  o.solver = Solver::kDdim;
+  o.mask = MaskMode::kOff;
+  expect_numbers(sample_classes(*far, make_plan(o, far->config()), {1}, {77}),
+                 {66.3672, 8.7871, 6.0838, -36.6313, -3.9026, 52.3216});
+  o = tiny_options();
+  o.preset = "mar";
+  o.steps = 5;
+  expect_numbers(sample_classes(*mar, make_plan(o, mar->config()), {0}, {77}),
+                 {11611.6270, -6123.7021, 7904.7461, 16368.4873, -9415.3247, 24046.2461});
+}
+
+//----------------------------------------------------------------------------
+// The plan is followed.
+
+// Without a filter the rows that are masked again are not computed; with one they are. The identity as a filter must
+// therefore change nothing.
+TEST(SampleProperties, RowsLeftOutDoNotMatter) {
+  const auto model = lively_model(tiny_config());
+  Plan left_out = tiny_plan(model->config());
+  for (Step& s : left_out.steps) s.filter.reset();
+  Plan all = left_out;
+  for (Step& s : all.steps) s.filter = model->config().levels;
+  std::vector<Tensor> entering;
+  SampleHooks hooks;
+  hooks.on_input = [&](int64_t, const Tensor& tokens) { entering.push_back(tokens.clone()); };
+  const Tensor a = sample_classes(*model, left_out, {0, 1}, {3, 4}, hooks),
+               b = sample_classes(*model, all, {0, 1}, {3, 4}, hooks);
+  EXPECT_LT(relative_l2(a, b), 1e-5);
+  ASSERT_EQ(entering.size(), 2 * left_out.steps.size());
+  for (size_t k = 1; k < left_out.steps.size(); ++k) {
+    EXPECT_LT(relative_l2(entering[k], entering[k + left_out.steps.size()]), 1e-5) << k;
+    const auto zero_tokens = entering[k].eq(0).all(2).sum({1});
+    EXPECT_TRUE(zero_tokens.eq(left_out.steps[k].masked).all().item<bool>()) << k << ": " << zero_tokens;
+  }
+}
+
+// What a step hands on is its prediction through the filter of the next level.
+TEST(SampleProperties, TheNextStepSeesTheFilteredPrediction) {
+  const auto model = lively_model(tiny_config());
+  const ModelConfig& m = model->config();
+  const Plan plan = tiny_plan(m, [](SamplerOptions& o) { o.mask = MaskMode::kOff; });
+  const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, plan.filter);
+  Tensor predicted;
+  int64_t steps = 0;
+  SampleHooks hooks;
+  hooks.on_input = [&](int64_t k, const Tensor& tokens) {
+    const Tensor x = unpatchify(tokens, m);
+    const auto level = static_cast<int64_t>(plan.steps[static_cast<size_t>(k)].level);
+    EXPECT_LT(relative_l2(x, k ? lowpass(predicted, level) : at::zeros_like(x)), 1e-5) << k;
+  };
+  hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
+    EXPECT_EQ(k, steps++);
+    predicted = latents.clone();
+    return true;
+  };
+  const Tensor latents = sample_classes(*model, plan, {1}, {9}, hooks);
+  EXPECT_EQ(steps, 4);
+  EXPECT_TRUE(at::equal(latents, predicted));  // nothing is filtered after the last step
+}
+
+// MAR keeps what it has predicted and adds tokens until all are there.
+TEST(SampleProperties, MarPredictsEachTokenOnce) {
+  const auto model = lively_model(tiny_config(ModelKind::kMarClass));
+  const Plan plan = tiny_plan(model->config(), [](SamplerOptions& o) { o.steps = 5; });
+  Tensor before = at::zeros({2, 16, 2});
+  SampleHooks hooks;
+  hooks.on_input = [&](int64_t k, const Tensor& tokens) {
+    const Tensor known = before.ne(0).any(2);  // (B, L)
+    EXPECT_EQ(known.sum().item<int64_t>(), 2 * (16 - (k ? plan.steps[static_cast<size_t>(k) - 1].masked : 16)));
+    EXPECT_TRUE(at::equal(tokens.index({known}), before.index({known}))) << k;
+    before = tokens.clone();
+  };
+  const Tensor latents = sample_classes(*model, plan, {0, 2}, {3, 4}, hooks);
+  EXPECT_TRUE(patchify(latents, 1).ne(0).any(2).all().item<bool>());
+}
+
+TEST(SampleProperties, OneStepIsOnePrediction) {
+  const auto model = lively_model(tiny_config());
+  for (const MaskMode mask : {MaskMode::kOn, MaskMode::kOff}) {
+    SamplerOptions o = tiny_options();
+    o.steps = 1;
+    o.mask = mask;
+    const Plan plan = make_plan(o, model->config());
+    ASSERT_EQ(plan.steps.size(), 1u);
+    int64_t evaluations = 0;
+    SampleHooks hooks;
+    hooks.on_inner_step = [&](int64_t done, int64_t total) {
+      EXPECT_EQ(done, ++evaluations);
+      EXPECT_EQ(total, plan.inner_steps());
+      return true;
+    };
+    const Tensor latents = sample_classes(*model, plan, {1, 2}, {1, 2}, hooks);
+    EXPECT_EQ(latents.sizes(), (std::vector<int64_t>{2, 2, 4, 4}));
+    EXPECT_TRUE(at::isfinite(latents).all().item<bool>());
+    EXPECT_EQ(evaluations, plan.inner_steps());
+  }
+}
+
+//----------------------------------------------------------------------------
+// Guidance and temperature.
+
+Plan with_guidance(const FarModel& model, double s, void (*change)(SamplerOptions&)) {
+  Plan plan = tiny_plan(model.config(), change);
+  for (Step& step : plan.steps) step.guidance = s;
+  return plan;
+}
+
+// At exactly 1 the unconditional half is left out; next to 1 it is computed and must count for nothing.
+TEST(SampleProperties, GuidanceOfOneIsNoGuidance) {
+  const auto model = lively_model(tiny_config());
+  for (const auto change : {+[](SamplerOptions&) {}, +[](SamplerOptions& o) { o.mask = MaskMode::kOff; }}) {
+    const auto at_s = [&](double s) {
+      return sample_classes(*model, with_guidance(*model, s, change), {0, 1}, {3, 4});
+    };
+    EXPECT_LT(relative_l2(at_s(1), at_s(1 + 1e-12)), 1e-5);
+    EXPECT_GT(relative_l2(at_s(1), at_s(3)), 1e-2);
+  }
+}
+
+// At 0 the condition is left out of eps (DDIM asks nothing else of the head).
+TEST(SampleProperties, GuidanceOfZeroIsUnconditional) {
+  const at::NoGradGuard no_grad;
+  const auto model = lively_model(tiny_config());
+  const auto ddim = [](SamplerOptions& o) { o.solver = Solver::kDdim; };
+  const Tensor guided = sample_classes(*model, with_guidance(*model, 0, ddim), {0, 1}, {3, 4});
+  const Tensor null =
+      sample(*model, model->backbone().null_condition(2), with_guidance(*model, 1, ddim), noise_of(*model, {3, 4}));
+  EXPECT_LT(relative_l2(guided, null), 1e-5);
+}
+
+// Temperature 0 leaves the initial noise as the only one.
+TEST(SampleProperties, TemperatureZeroTakesNoStepNoise) {
+  const at::NoGradGuard no_grad;
+  const auto model = lively_model(tiny_config());
+  const SeededNoise seeded = noise_of(*model, {3});
+  const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
+  const auto sampled = [&](double temperature, double step_noise) {
+    Plan plan = tiny_plan(model->config());
+    for (Step& step : plan.steps) step.temperature = temperature;
+    const GivenNoise given({{"noise_step", at::full({4, 6, 1, 16, 2}, step_noise)}}, seeded, 1, 16, 2);
+    return sample(*model, condition, plan, given);
+  };
+  EXPECT_TRUE(at::equal(sampled(0, 5), sampled(0, 0)));
+  EXPECT_TRUE(at::equal(sampled(0, 5), sampled(1, 0)));
+  EXPECT_GT(relative_l2(sampled(1, 5), sampled(1, 0)), 1e-4);
+}
+
+//----------------------------------------------------------------------------
+// Hooks and noise.
+
+TEST(SampleProperties, HooksStopIt) {
+  const auto model = lively_model(tiny_config());
+  const Plan plan = tiny_plan(model->config());
+  int64_t outer = 0, inner = 0;
+  SampleHooks hooks;
+  hooks.on_outer_step = [&](int64_t k, const Tensor&) { return ++outer, k < 1; };
+  EXPECT_FALSE(sample_classes(*model, plan, {1}, {1}, hooks).defined());
+  EXPECT_EQ(outer, 2);
+  hooks.on_outer_step = {};
+  hooks.on_inner_step = [&](int64_t done, int64_t) { return ++inner, done < 5; };
+  EXPECT_FALSE(sample_classes(*model, plan, {1}, {1}, hooks).defined());
+  EXPECT_EQ(inner, 5);
+}
+
+TEST(Noise, SeededStreamsBelongToTheirImage) {
+  const SeededNoise a({1, 2, 3}, 16, 2, at::kCPU), b({9, 3}, 16, 2, at::kCPU);
+  EXPECT_TRUE(at::equal(a.initial(2)[2], b.initial(2)[1]));
+  EXPECT_TRUE(at::equal(a.step(1, 4)[2], b.step(1, 4)[1]));
+  EXPECT_TRUE(at::equal(a.order()[2], b.order()[1]));
+  // Every image, step and purpose has numbers of its own.
+  const std::vector<Tensor> all{a.initial(0)[0], a.initial(0)[1], a.initial(1)[0],
+                                a.step(0, 0)[0], a.step(0, 1)[0], a.step(1, 0)[0]};
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t j = 0; j < i; ++j) EXPECT_GT((all[i] - all[j]).abs().min().item<double>(), 0) << i << " " << j;
+  EXPECT_FALSE(at::equal(a.order()[0], a.order()[1]));
+  EXPECT_TRUE(at::equal(std::get<0>(at::sort(a.order()[0])), at::arange(16, at::kLong)));
+}
+
+TEST(Noise, GivenTensorsTakePrecedence) {
+  const SeededNoise seeded({1, 2}, 16, 2, at::kCPU);
+  const Tensor init = at::arange(3 * 2 * 16 * 2, at::kDouble).view({3, 2, 16, 2});
+  const Tensor order = at::arange(15, -1, -1, at::kLong).expand({2, 16});
+  const GivenNoise given({{"noise_init", init}, {"order", order}}, seeded, 2, 16, 2);
+  EXPECT_TRUE(at::equal(given.initial(1), init[1].to(at::kFloat)));
+  EXPECT_TRUE(at::equal(given.order(), order));
+  EXPECT_TRUE(at::equal(given.step(0, 3), seeded.step(0, 3)));  // not given
+  EXPECT_CONTAINS(error_of([&] { given.initial(3); }), "holds 3 outer steps");
+  const GivenNoise steps({{"noise_step", at::zeros({2, 4, 2, 16, 2})}}, seeded, 2, 16, 2);
+  EXPECT_CONTAINS(error_of([&] { steps.step(2, 0); }), "2 outer and 4 inner");
+  EXPECT_CONTAINS(error_of([&] { steps.step(0, 4); }), "2 outer and 4 inner");
+}
+
+TEST(Noise, GivenTensorsMustFit) {
+  const SeededNoise seeded({1, 2}, 16, 2, at::kCPU);
+  const auto refused = [&](const std::string& name, const Tensor& t) {
+    return error_of([&] { GivenNoise({{name, t}}, seeded, 2, 16, 2); });
+  };
+  EXPECT_CONTAINS(refused("noise_init", at::zeros({3, 1, 16, 2})),
+                  "noise_init must be [S, [2, 16, 2]], got [3, 1, 16, 2]");
+  EXPECT_CONTAINS(refused("noise_init", at::zeros({2, 16, 2})), "noise_init");
+  EXPECT_CONTAINS(refused("noise_step", at::zeros({3, 2, 16, 2})), "noise_step");
+  EXPECT_CONTAINS(refused("order", at::zeros({2, 15}, at::kLong)), "order");
+  EXPECT_CONTAINS(refused("order", at::zeros({2, 16}, at::kLong)), "permutation of 0..15");
+  EXPECT_CONTAINS(refused("noise", at::zeros({2, 16})), "unknown tensor noise");
+}
+
+}  // namespace
+}  // namespace crescendo

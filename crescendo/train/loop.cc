@@ -44,7 +44,7 @@ struct LossMeter {
       ++images;
     }
   }
-  double mean() const { return images ? total / static_cast<double>(images) : 0; }
+  double mean() const { return images ? total / static_cast<double>(images) : NAN; }  // null in JSON
   Json per_level() const {
     Json out = Json::object();
     for (size_t i = 0; i < sum.size(); ++i)
@@ -171,10 +171,7 @@ void Run::step() {
   });
   optimizer_.sum_gradients();
   double loss = 0;
-  for (const MicroBatch& part : parts) {
-    loss += part.loss;
-    meter_.add(part.image_loss, part.levels);
-  }
+  for (const MicroBatch& part : parts) loss += part.loss;
   grad_norm_ = optimizer_.grad_norm();
   lr_ = learning_rate(t.lr_schedule, t.lr, progress_.images, t.images);
   progress_.images += t.batch;
@@ -189,6 +186,7 @@ void Run::step() {
          " steps in a row were not finite; lower train.lr or train.grad_clip and --resume");
   }
   bad_steps_ = 0;
+  for (const MicroBatch& part : parts) meter_.add(part.image_loss, part.levels);
   optimizer_.step(lr_, t.grad_clip > 0 && grad_norm_ > t.grad_clip ? t.grad_clip / grad_norm_ : 1.0);
   ema_.update(optimizer_);
 }

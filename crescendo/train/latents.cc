@@ -37,7 +37,8 @@ EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const
   const int64_t side = dataset.get(0).image.size(1);
   if (!cache_file.empty() && std::filesystem::exists(cache_file)) {
     Safetensors file = read_safetensors(cache_file);
-    if (file.metadata == identity && file.tensors["moments"].size(2) * vae.config().factor() == side) {
+    const Tensor& moments = file.tensors["moments"];
+    if (file.metadata == identity && moments.defined() && moments.size(2) * vae.config().factor() == side) {
       log_info(concat("latents of ", dataset.size(), " images read from ", cache_file.string()));
       return {file.tensors["moments"], flip ? file.tensors["moments_flip"] : Tensor(), file.tensors["labels"]};
     }

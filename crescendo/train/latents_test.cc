@@ -1,0 +1,101 @@
+#include "crescendo/train/latents.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "crescendo/core/file.h"
+#include "crescendo/core/rng.h"
+#include "crescendo/data/shapes_dataset.h"
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+// Counts how often a picture is asked for.
+class CountingShapes : public ShapesDataset {
+ public:
+  using ShapesDataset::ShapesDataset;
+  Sample get(int64_t index) const override {
+    ++asked;
+    return ShapesDataset::get(index);
+  }
+  mutable int64_t asked = 0;
+};
+
+std::unique_ptr<KlVae> tiny_vae(uint64_t seed) {
+  KlVaeConfig config = kl_vae_preset("shapes-64");
+  config.base_channels = 4;
+  config.norm_groups = 2;
+  return KlVae::random(config, seed);
+}
+
+TEST(CachedLatents, PosteriorSamplesOfEachImage) {
+  const at::NoGradGuard no_grad;
+  const auto vae = tiny_vae(1);
+  const ShapesDataset data(40, 1, 16);  // more than one batch of the encoder
+  const CachedLatents latents(encode_dataset(data, "shapes", *vae, true, {}), *vae);
+  ASSERT_EQ(latents.size(), 40);
+  const std::vector<int64_t> indices{35, 2};
+  const std::vector<uint64_t> seeds{11, 12};
+  const TrainingBatch batch = latents.batch(indices, seeds);
+  for (size_t b = 0; b < 2; ++b) {
+    EXPECT_EQ(batch.labels[static_cast<int64_t>(b)].item<int64_t>(), data.label(indices[b]));
+    Tensor x = data.get(indices[b]).image.to(at::kFloat).div(127.5).sub(1).unsqueeze(0);
+    if (Rng(seeds[b], Draw::kFlip).uniform() < 0.5) x = x.flip({3});
+    const Tensor moments = vae->encode_moments(x), noise = at::empty({1, 3, 4, 4});
+    Rng(seeds[b], Draw::kPosterior).fill_normal({noise.data_ptr<float>(), 48});
+    EXPECT_LT(test::relative_l2(batch.latents[static_cast<int64_t>(b)], vae->to_latent(moments, noise)[0]), 1e-5) << b;
+  }
+  // The image's own stream: the same in any company, other with another seed.
+  EXPECT_TRUE(at::equal(latents.batch({2}, {12}).latents[0], batch.latents[1]));
+  EXPECT_GT(test::relative_l2(latents.batch({2}, {13}).latents[0], batch.latents[1]), 1e-4);
+}
+
+TEST(CachedLatents, FlipsHalfOfTheTime) {
+  const auto vae = tiny_vae(1);
+  EncodedSet set{at::zeros({1, 6, 2, 2}), at::ones({1, 6, 2, 2}), at::zeros({1}, at::kLong)};
+  set.moments.slice(1, 3).fill_(-30);  // no spread
+  set.moments_flip.slice(1, 3).fill_(-30);
+  const CachedLatents latents(set, *vae);
+  std::vector<uint64_t> seeds;
+  for (uint64_t i = 0; i < 400; ++i) seeds.push_back(derive_seed(3, i));
+  const Tensor mirrored =
+      latents.batch(std::vector<int64_t>(400, 0), seeds).latents.mean({1, 2, 3}) / vae->config().latent_scale;
+  EXPECT_NEAR(mirrored.mean().item<double>(), 0.5, 0.1);
+  EXPECT_TRUE(mirrored.lt(0.01).logical_or(mirrored.gt(0.99)).all().item<bool>());
+}
+
+TEST(EncodeDataset, CacheIsUsedWhileNothingChanged) {
+  const test::TemporaryDirectory folder;
+  const auto cache = folder / "latents.safetensors";
+  const auto vae = tiny_vae(1);
+  const auto encoded = [&](const std::string& spec, const KlVae& tokenizer, bool flip, int64_t count, int64_t side) {
+    const CountingShapes data(count, 1, side);
+    const EncodedSet set = encode_dataset(data, spec, tokenizer, flip, cache);
+    EXPECT_EQ(set.moments_flip.defined(), flip);
+    EXPECT_EQ(set.labels.size(0), count);
+    EXPECT_EQ(set.moments.size(2), side / 4);
+    return std::pair(set.moments.clone(), data.asked >= count);  // encoded anew?
+  };
+  const auto first = encoded("shapes:seed=1", *vae, false, 10, 16);
+  EXPECT_TRUE(first.second);
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"latents.safetensors"});
+  const auto again = encoded("shapes:seed=1", *vae, false, 10, 16);
+  EXPECT_FALSE(again.second);
+  EXPECT_TRUE(at::equal(again.first, first.first));
+  // Each of these makes another set; the second time it is the cache's.
+  const auto other = tiny_vae(2);
+  const auto expect_anew = [&](const std::string& spec, const KlVae& tokenizer, bool flip, int64_t count,
+                               int64_t side) {
+    EXPECT_TRUE(encoded(spec, tokenizer, flip, count, side).second) << spec;
+    EXPECT_FALSE(encoded(spec, tokenizer, flip, count, side).second) << spec;
+  };
+  expect_anew("shapes:seed=2", *vae, false, 10, 16);
+  expect_anew("shapes:seed=2", *other, false, 10, 16);
+  expect_anew("shapes:seed=2", *other, true, 10, 16);
+  expect_anew("shapes:seed=2", *other, true, 12, 16);
+  expect_anew("shapes:seed=2", *other, true, 12, 32);
+}
+
+}  // namespace
+}  // namespace crescendo

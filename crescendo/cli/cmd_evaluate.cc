@@ -1,25 +1,65 @@
-#include <iostream>
+#include <cstdio>
+#include <iomanip>
 
 #include "crescendo/cli/sampler_args.h"
 #include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/data/shapes.h"
+#include "crescendo/metrics/geneval_score.h"
 #include "crescendo/metrics/shapes_score.h"
-#include "crescendo/pipeline/pipeline.h"
+#include "crescendo/pipeline/prompts.h"
 
 namespace crescendo {
 
 namespace {
 
-struct ShapesArguments {
+struct Arguments {
   CommonOptions common;
   SamplerArgs sampler;
   std::string model;
-  int64_t seeds = 10;
   uint64_t seed = 0;
   int64_t batch = 40;
 };
+
+struct ShapesArguments : Arguments {
+  int64_t seeds = 10;
+};
+
+struct GenevalArguments : Arguments {
+  int64_t prompts = 200;
+  int64_t images = 4;
+  std::string split = "all";
+  std::string prompts_file, results;
+};
+
+struct Made {
+  std::vector<Image> images;  // in the order of the request
+  double seconds_per_image = 0;
+};
+
+Made make_images(const Arguments& a, const std::filesystem::path& dir, const Request& request) {
+  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true});
+  Made made;
+  Progress bar("generating");
+  PipelineHooks hooks;
+  hooks.on_progress = [&](double done, const std::string& detail) {
+    bar.update(done, detail);
+    return !interrupted();
+  };
+  hooks.on_image = [&](Generated g) { made.images.push_back(std::move(g.image)); };
+  const double start_s = now_s();
+  check(pipeline->generate(request, hooks), "stopped after ", made.images.size(), " images");
+  made.seconds_per_image = (now_s() - start_s) / static_cast<double>(made.images.size());
+  bar.finish();
+  return made;
+}
+
+void print_share(const std::string& name, const Json& s, const std::string& more = "") {
+  std::printf("%-14s %5.1f %%  (95 %% interval %.1f to %.1f)%s\n", name.c_str(), 100 * s["share"].get<double>(),
+              100 * s["low"].get<double>(), 100 * s["high"].get<double>(), more.c_str());
+}
 
 // Generates `seeds` pictures of every shapes class and asks the exact detector what they show.
 void run_shapes(ShapesArguments& a) {
@@ -42,38 +82,69 @@ void run_shapes(ShapesArguments& a) {
     return print_json(
         {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
   catch_interrupts();
-  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true});
-  std::vector<Image> images;
-  std::vector<int64_t> labels;
-  Progress bar("generating");
-  PipelineHooks hooks;
-  hooks.on_progress = [&](double done, const std::string& detail) {
-    bar.update(done, detail);
-    return !interrupted();
-  };
-  hooks.on_image = [&](Generated g) {
-    labels.push_back(request.labels[static_cast<size_t>(g.index)]);
-    images.push_back(std::move(g.image));
-  };
-  const double start_s = now_s();
-  check(pipeline->generate(request, hooks), "stopped after ", images.size(), " images");
-  const double seconds = now_s() - start_s;
-  bar.finish();
-  const ShapesScore score = score_shapes(images, labels);
+  const Made made = make_images(a, dir, request);
+  const ShapesScore score = score_shapes(made.images, request.labels);
   Json out = score.to_json();
-  out["seconds_per_image"] = seconds / static_cast<double>(images.size());
+  out["seconds_per_image"] = made.seconds_per_image;
   out["seed"] = a.seed;
   out["sampler"] = value_to_json(request.sampler);
   if (a.common.json) return print_json(out);
-  const auto line = [&](const char* name) {
-    const Json& s = out[name];
-    std::printf("%-14s %5.1f %%  (95 %% interval %.1f to %.1f)\n", name, 100 * s["share"].get<double>(),
-                100 * s["low"].get<double>(), 100 * s["high"].get<double>());
-  };
   std::printf("%ld images of %ld classes, %.2f s each\n", static_cast<long>(score.images),
-              static_cast<long>(info.model.classes), seconds / static_cast<double>(images.size()));
-  for (const char* name : {"found", "colour", "shape", "both"}) line(name);
+              static_cast<long>(info.model.classes), made.seconds_per_image);
+  for (const char* name : {"found", "colour", "shape", "both"}) print_share(name, out[name]);
   std::printf("spread of centres %.2f and of sizes %.2f of the data's\n", score.centre_spread, score.size_spread);
+}
+
+// Generates pictures of GenEval's six kinds of prompts, made of shapes, and judges them by its rules.
+void run_geneval(GenevalArguments& a) {
+  a.common.apply();
+  check_usage(a.prompts >= 1 && a.images >= 1, "--count and --images must be at least 1, got ", a.prompts, " and ",
+              a.images);
+  const auto dir = find_model(a.model.empty() ? kDefaultTextModel : a.model);
+  const ModelInfo info = load_model_info(dir);
+  check_usage(info.model.is_text(), dir.string(),
+              " makes pictures of classes; GenEval is for text models (evaluate shapes scores classes)");
+  std::vector<GenevalPrompt> prompts;
+  if (a.prompts_file.empty())
+    prompts = prompts_to_score(a.seed, a.prompts, a.images, parse_enum<Split>(a.split, "--split"));
+  else
+    for (const GenevalPrompt& prompt : read_geneval_prompts(a.prompts_file))
+      prompts.insert(prompts.end(), static_cast<size_t>(a.images), prompt);
+  Request request;
+  request.sampler = a.sampler.over(info.sampler);
+  const Plan plan = make_plan(request.sampler, info.model);
+  std::vector<std::string> texts;
+  for (const GenevalPrompt& prompt : prompts) {
+    request.seeds.push_back(a.seed + texts.size());
+    texts.push_back(prompt.prompt);
+  }
+  request.batch = a.batch;
+  if (a.common.dry_run)
+    return print_json(
+        {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
+  if (!a.results.empty()) check_writable(a.results, false);
+  catch_interrupts();
+  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.common.parsed_device(), a.common.parsed_dtype()),
+                 texts, request);
+  const Made made = make_images(a, dir, request);
+  const GenevalScore score = score_geneval(made.images, prompts, a.seed);
+  if (!a.results.empty()) {
+    std::string lines;
+    for (const GenevalResult& result : score.results) lines += geneval_result_to_json(result).dump() + "\n";
+    write_file_atomically(a.results, lines);
+  }
+  Json out = score.to_json();
+  out["seconds_per_image"] = made.seconds_per_image;
+  out["seed"] = a.seed;
+  out["sampler"] = value_to_json(request.sampler);
+  if (a.common.json) return print_json(out);
+  std::printf("%ld images of %ld prompts, %.2f s each\n", static_cast<long>(score.asked.images),
+              static_cast<long>(score.asked.prompts), made.seconds_per_image);
+  const auto percent = [](double share) { return concat(std::fixed, std::setprecision(1), 100 * share, " %"); };
+  for (const auto& [tag, task] : out["tasks"].items())
+    print_share(tag, task, ", by chance " + percent(task["chance"].get<double>()));
+  std::printf("%-14s %s, by chance %s\n", "mean of tasks", percent(score.asked.overall).c_str(),
+              percent(score.shuffled.overall).c_str());
 }
 
 }  // namespace
@@ -81,17 +152,36 @@ void run_shapes(ShapesArguments& a) {
 void add_evaluate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("evaluate", "Score a model");
   command->require_subcommand(1);
+  const auto add_common = [](CLI::App& sub, Arguments& a, const std::string& model) {
+    sub.add_option("--model", a.model, "model directory or name (default: " + model + ")");
+    sub.add_option("--seed", a.seed, "seed of the first picture")->check(not_negative())->capture_default_str();
+    sub.add_option("--batch", a.batch, "images at a time")->capture_default_str();
+    a.sampler.add(sub);
+    a.common.add(sub);
+  };
   CLI::App* shapes =
       command->add_subcommand("shapes", "Score a shapes model by the exact detector: colour, shape, spread");
   auto a = std::make_shared<ShapesArguments>();
-  shapes->add_option("--model", a->model, "model directory or name (default: shapes-64)");
+  add_common(*shapes, *a, kDefaultModel);
   shapes->add_option("--seeds", a->seeds, "pictures of each class")->capture_default_str();
-  shapes->add_option("--seed", a->seed, "seed of the first picture")->check(not_negative())->capture_default_str();
-  shapes->add_option("--batch", a->batch, "images at a time")->capture_default_str();
-  a->sampler.add(*shapes);
-  a->common.add(*shapes);
   add_examples(*shapes, {"evaluate shapes", "evaluate shapes --model runs/shapes/model --seeds 2 --cfg 2"});
   shapes->callback([a] { run_shapes(*a); });
+
+  CLI::App* geneval = command->add_subcommand(
+      "geneval", "Score a text model of shapes by GenEval's rules and the exact detector: six tasks, and chance");
+  auto g = std::make_shared<GenevalArguments>();
+  add_common(*geneval, *g, kDefaultTextModel);
+  geneval->add_option("--count", g->prompts, "prompts of each task; where a task has fewer, they repeat")
+      ->capture_default_str();
+  geneval->add_option("--images", g->images, "pictures of each prompt")->capture_default_str();
+  geneval->add_option("--split", g->split, "pairs of colour and shape in the prompts: all, train or heldout")
+      ->capture_default_str();
+  geneval->add_option("--prompts", g->prompts_file,
+                      "GenEval's evaluation_metadata.jsonl, of our shapes, in place of the program's own prompts");
+  geneval->add_option("--results", g->results, "FILE.jsonl: a line a picture, as the published scorer writes them");
+  add_examples(*geneval,
+               {"evaluate geneval", "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});
+  geneval->callback([g] { run_geneval(*g); });
 }
 
 }  // namespace crescendo

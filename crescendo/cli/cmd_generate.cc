@@ -11,7 +11,9 @@
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
-#include "crescendo/pipeline/pipeline.h"
+#include "crescendo/io/tensor_map.h"
+#include "crescendo/pipeline/prompts.h"
+#include "crescendo/text/pretokenize.h"
 
 namespace crescendo {
 
@@ -22,7 +24,10 @@ struct Arguments {
   SamplerArgs sampler;
   std::string model;
   std::vector<std::string> classes;
+  std::vector<std::string> prompts;
+  std::string prompts_file;
   std::string text_states;
+  std::string text_encoder_device = "auto";
   int64_t count = 1;
   int64_t batch = 8;
   std::optional<uint64_t> seed;
@@ -68,10 +73,60 @@ PngText png_text(const ModelInfo& info, const std::string& model, const Asked& a
   return {{"parameters", parameters}, {"crescendo", again.dump()}};
 }
 
+// What each image is to show, in order: every class, prompt or row of text states, -n times.
+std::vector<Asked> asked_for(const Arguments& a, const ModelInfo& info, Request& request) {
+  std::vector<Asked> kinds;
+  if (info.model.is_text()) {
+    check_usage(a.classes.empty(), "this model makes pictures from text: use --prompt, not --class");
+    check_usage(!a.prompts.empty() + !a.prompts_file.empty() + !a.text_states.empty() == 1,
+                "this model makes pictures from text: use one of --prompt, --prompts and --text-states");
+    for (const auto& prompt : a.prompts) kinds.push_back({replace_invalid_utf8(prompt)});
+    if (!a.prompts_file.empty())
+      for (auto& prompt : read_prompts(a.prompts_file)) kinds.push_back({std::move(prompt)});
+    if (!a.text_states.empty()) {
+      request.text = get_tensor(read_safetensors(a.text_states).tensors, "text", a.text_states).to(at::kFloat);
+      check(request.text.dim() == 3, a.text_states, ": text must be [B, N, hidden], got ", request.text.sizes());
+      for (int64_t i = 0; i < request.text.size(0); ++i) kinds.push_back({concat("text ", i)});
+    }
+  } else {
+    check_usage(
+        a.prompts.empty() && a.prompts_file.empty() && a.text_states.empty(),
+        "this model makes pictures of classes: use --class; --prompt, --prompts and --text-states are for text models");
+    check_usage(!a.classes.empty(), "which classes? Use --class NAME or number",
+                info.labels.empty() ? "" : ", e.g. --class \"" + info.labels.front() + "\"");
+    for (const auto& name : a.classes) {
+      const int64_t label = find_class(info, name);
+      kinds.push_back({class_name(info, label), label});
+    }
+  }
+  std::vector<Asked> asked;
+  for (size_t k = 0; k < kinds.size(); ++k)
+    for (int64_t i = 0; i < a.count; ++i) {
+      asked.push_back(kinds[k]);
+      if (!info.model.is_text()) request.labels.push_back(kinds[k].label);
+      if (request.text.defined()) request.text_rows.push_back(static_cast<int64_t>(k));
+    }
+  return asked;
+}
+
+// Before the image model is loaded, and gone again by then: the encoder may be the larger of the two.
+void encode_asked(const Arguments& a, const std::filesystem::path& dir, const ModelInfo& info,
+                  const std::vector<Asked>& asked, Request& request) {
+  std::vector<std::string> prompts;
+  for (const Asked& image : asked) prompts.push_back(image.prompt);
+  const at::Device device = parse_device(a.text_encoder_device == "auto" ? a.common.device : a.text_encoder_device);
+  const double start_s = now_s();
+  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, device, a.common.parsed_dtype()), prompts,
+                 request);
+  log_verbose(concat(request.text.size(0), " prompts encoded on ", device_description(device), " in ",
+                     format_duration(now_s() - start_s)));
+}
+
 void run(Arguments& a) {
   a.common.apply();
   namespace fs = std::filesystem;
-  const fs::path dir = find_model(a.model);
+  const bool from_text = !a.prompts.empty() || !a.prompts_file.empty() || !a.text_states.empty();
+  const fs::path dir = find_model(a.model.empty() && from_text ? kDefaultTextModel : a.model);
   const ModelInfo info = load_model_info(dir);
   const std::string model_name = short_name(dir);
   check_usage(a.count >= 1, "-n must be at least 1, got ", a.count);
@@ -80,33 +135,10 @@ void run(Arguments& a) {
   Request request;
   request.sampler = a.sampler.over(info.sampler);
   const Plan plan = make_plan(request.sampler, info.model);
-  std::vector<Asked> asked;
-  if (info.model.is_text()) {
-    check_usage(a.classes.empty(), "this model makes pictures from text: use --prompt, not --class");
-    check_usage(!a.text_states.empty(), "this model makes pictures from text: use --text-states");
-  } else {
-    check_usage(a.text_states.empty(), "this model makes pictures of classes: --text-states is for text models");
-    check_usage(!a.classes.empty(), "which classes? Use --class NAME or number",
-                info.labels.empty() ? "" : ", e.g. --class \"" + info.labels.front() + "\"");
-    for (const auto& name : a.classes) {
-      const int64_t label = find_class(info, name);
-      for (int64_t i = 0; i < a.count; ++i) asked.push_back({class_name(info, label), label});
-    }
-  }
-  Tensor text;
-  if (!a.text_states.empty()) {
-    Safetensors file = read_safetensors(a.text_states);
-    check(file.tensors.contains("text"), a.text_states, " lacks the tensor text [B, N, hidden]");
-    text = file.tensors["text"].to(at::kFloat).repeat_interleave(a.count, 0);
-    for (int64_t i = 0; i < text.size(0); ++i) asked.push_back({concat("text ", i / a.count), -1});
-  }
+  const std::vector<Asked> asked = asked_for(a, info, request);
   const auto size = static_cast<int64_t>(asked.size());
   const uint64_t seed = a.seed ? *a.seed : random_seed();
-  for (int64_t i = 0; i < size; ++i) {
-    request.seeds.push_back(seed + static_cast<uint64_t>(i));
-    if (!info.model.is_text()) request.labels.push_back(asked[static_cast<size_t>(i)].label);
-  }
-  request.text = text;
+  for (int64_t i = 0; i < size; ++i) request.seeds.push_back(seed + static_cast<uint64_t>(i));
   request.batch = a.batch;
   request.decode = !a.no_decode;
   request.strip = !a.strip.empty();
@@ -147,6 +179,7 @@ void run(Arguments& a) {
 
   catch_interrupts();
   const double start_s = now_s();
+  if (info.model.is_text() && a.text_states.empty()) encode_asked(a, dir, info, asked, request);
   const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), request.decode});
   log_verbose(concat(model_name, ": ", pipeline->model().params().count(), " parameters on ",
                      device_description(a.common.parsed_device())));
@@ -248,14 +281,24 @@ void add_generate_command(CLI::App& app) {
   const std::string what = "What", output = "Output", tensors = "Tensors, for tests and research";
   command
       ->add_option("--model", a->model,
-                   "model directory, or a name in $CRESCENDO_MODELS or in the box (default: shapes-64)")
+                   "model directory, or a name in $CRESCENDO_MODELS or in the box (default: shapes-64, for prompts "
+                   "shapes-text-64)")
       ->group(what);
   command->add_option("--class", a->classes, "class by name or number; several make several pictures")->group(what);
+  command->add_option("--prompt", a->prompts, "text; several make several pictures; an empty one is unconditional")
+      ->group(what);
+  command->add_option("--prompts", a->prompts_file, "file of prompts: one a line, or JSON lines {\"prompt\": ...}")
+      ->group(what);
   command->add_option("-n", a->count, "pictures of each")->capture_default_str()->group(what);
   command->add_option("--seed", a->seed, "image i takes seed + i (default: drawn and printed)")
       ->check(not_negative())
       ->group(what);
   command->add_option("--batch", a->batch, "images at a time; changes speed, not the images")
+      ->capture_default_str()
+      ->group(what);
+  command
+      ->add_option("--text-encoder-device", a->text_encoder_device,
+                   "cpu, cuda or cuda:N, where prompts are read; auto is --device")
       ->capture_default_str()
       ->group(what);
   command->add_option("--out", a->out, "FILE.png for one picture, else a folder (default: out)")->group(output);
@@ -277,8 +320,9 @@ void add_generate_command(CLI::App& app) {
   command->add_flag("--no-decode", a->no_decode, "stop at the latents")->group(tensors);
   a->sampler.add(*command);
   a->common.add(*command);
-  add_examples(*command, {"generate --class \"red circle\" --seed 1 --out circle.png",
-                          "generate --class \"blue star\" \"green heart\" -n 4 --grid grid.png --strip strip.png"});
+  add_examples(*command,
+               {"generate --class \"red circle\" \"green heart\" -n 4 --seed 1 --grid grid.png --strip strip.png",
+                "generate --prompt \"a red circle left of a blue square\" --out scene.png"});
   command->callback([a] { run(*a); });
 }
 

@@ -8,7 +8,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/log.h"
 #include "crescendo/io/safetensors.h"
-#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/pipeline/prompts.h"
 #include "crescendo/text/bpe.h"
 #include "crescendo/text/qwen2.h"
 
@@ -24,16 +24,9 @@ struct TextArgs {
   std::vector<std::string> texts;
 };
 
-// A model directory keeps its text encoder in a folder of its own; a Hugging Face directory is one.
-std::filesystem::path text_encoder_folder(const std::string& model) {
-  const std::filesystem::path folder =
-      std::filesystem::is_directory(model) ? std::filesystem::path(model) : find_model(model);
-  return std::filesystem::is_directory(folder / "text_encoder") ? folder / "text_encoder" : folder;
-}
-
 void run_tokenize(const TextArgs& args) {
   args.common.apply();
-  const auto folder = text_encoder_folder(args.model);
+  const auto folder = find_text_encoder(args.model);
   if (args.common.dry_run) return print_json({{"text_encoder", folder.string()}, {"texts", args.texts}});
   const Bpe tokenizer = Bpe::load(folder);
   Json all = Json::array();
@@ -46,7 +39,7 @@ void run_tokenize(const TextArgs& args) {
 
 void run_encode(const TextArgs& args) {
   args.common.apply();
-  const auto folder = text_encoder_folder(args.model);
+  const auto folder = find_text_encoder(args.model);
   const at::Device device = args.common.parsed_device();
   const at::ScalarType dtype = args.common.parsed_dtype();
   if (args.common.dry_run)

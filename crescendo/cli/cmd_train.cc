@@ -1,19 +1,19 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/cli/train_samples.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
-#include "crescendo/data/shapes.h"
-#include "crescendo/metrics/shapes_score.h"
-#include "crescendo/pipeline/pipeline.h"
+#include "crescendo/io/tensor_map.h"
+#include "crescendo/metrics/geneval_score.h"
+#include "crescendo/pipeline/prompts.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
+#include "crescendo/train/text_training.h"
 
 namespace crescendo {
 
@@ -29,12 +29,14 @@ struct Recipe {
   std::string data;
   std::string tokenizer;
   bool flip = false;
+  TextEncoderOptions text;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
-    v("data", s.data, "data set: shapes[:count=N,seed=S] or a folder of images");
+    v("data", s.data, "data set: shapes[:count=N,seed=S], scenes[:...], a folder of images or a file of captions");
     v("tokenizer", s.tokenizer, "tokenizer, or a model that has one");
     v("flip", s.flip, "mirror half of the images");
+    v("text", s.text, "the text encoder (text models)");
     TrainConfig::fields(s.config, v);
   }
 };
@@ -77,6 +79,7 @@ Recipe resolve(const Arguments& a) {
   }
   recipe.config.train.validate();
   recipe.config.objective.validate();
+  if (recipe.config.model.is_text()) recipe.text.validate(recipe.config.model.text_hidden);
   return recipe;
 }
 
@@ -87,77 +90,50 @@ fs::path tokenizer_folder(const std::string& name) {
   return find_model(name) / "tokenizer";
 }
 
-// Grids of samples while training, and their scores where the classes are the shapes.
-class Sampling {
- public:
-  Sampling(const ModelInfo& info, std::shared_ptr<const KlVae> vae, const fs::path& out, at::Device device,
-           uint64_t seed)
-      : info_(info),
-        vae_(std::move(vae)),
-        out_(out),
-        device_(device),
-        seed_(seed),
-        shapes_(info.labels == shapes_class_names()) {}
+// Where the text encoder to train with lies; a new one is made in the run folder when the run begins.
+fs::path text_encoder_folder(const Arguments& a, const Recipe& recipe, const std::vector<std::string>& captions) {
+  if (!recipe.text.encoder.empty()) return find_text_encoder(recipe.text.encoder);
+  if (!a.init.empty()) return find_text_encoder(a.init);
+  const fs::path folder = fs::path(a.out) / "text_encoder";
+  if (!a.resume && !fs::exists(fs::path(a.out) / "checkpoint.safetensors"))
+    make_text_encoder(folder, recipe.text, recipe.config.model.text_hidden, captions,
+                      static_cast<uint64_t>(recipe.config.train.seed));
+  return folder;
+}
 
-  void operator()(const TrainProgress& progress, const TensorMap& weights) const {
-    TensorMap copies;
-    for (const auto& [name, t] : weights) copies[name] = t.detach();
-    const Pipeline pipeline(info_, FarModel::from(info_.model, std::move(copies), "EMA weights"), vae_);
-    Request request;
-    request.sampler = info_.sampler;
-    constexpr int64_t kPictures = 16, kScored = 160;
-    const int64_t count = shapes_ ? kScored : kPictures;
-    for (int64_t i = 0; i < count; ++i) {
-      request.labels.push_back(shapes_ ? i * info_.model.classes / count : i % info_.model.classes);
-      request.seeds.push_back(seed_ + static_cast<uint64_t>(i));
-    }
-    request.batch = 40;
-    std::vector<Image> images;
-    PipelineHooks hooks;
-    hooks.on_image = [&](Generated g) { images.push_back(std::move(g.image)); };
-    hooks.on_progress = [](double, const std::string&) { return !interrupted(); };
-    if (!pipeline.generate(request, hooks)) return;
-    GridOptions options;
-    std::vector<Image> shown;
-    for (int64_t i = 0; i < kPictures; ++i) {
-      const auto k = static_cast<size_t>(i * count / kPictures);
-      shown.push_back(images[k]);
-      options.captions.push_back(class_name(info_, request.labels[k]));
-    }
-    make_directories(out_ / "samples");
-    char name[32];
-    std::snprintf(name, sizeof name, "%010ld.png", static_cast<long>(progress.images));
-    write_png(out_ / "samples" / name, make_grid(shown, options));
-    if (!shapes_) return;
-    const ShapesScore score = score_shapes(images, request.labels);
-    Json line = score.to_json();
-    line["images_trained"] = progress.images;
-    line["seconds"] = progress.seconds;
-    std::ofstream scores(out_ / "scores.jsonl", std::ios::app);
-    scores << line.dump() << std::endl;
-    check(scores.good(), "cannot write ", (out_ / "scores.jsonl").string());
-    const auto percent = [&](int64_t n) {
-      return std::lround(100.0 * static_cast<double>(n) / static_cast<double>(score.images));
-    };
-    log_info(concat(progress.images, " images: colour ", percent(score.colour), " %, shape ", percent(score.shape),
-                    " %, both ", percent(score.both), " % of ", score.images, " samples; spread of centres ",
-                    score.centre_spread, ", of sizes ", score.size_spread));
+// The text side of a run: an encoder, and what it reads for each image.
+struct TextSide {
+  TextSide(const Arguments& a, const Recipe& recipe, const Dataset& dataset, const LatentSource& image_latents,
+           at::Device device)
+      : captions(captions_of(dataset)), folder(text_encoder_folder(a, recipe, captions)) {
+    const bool frozen = recipe.text.frozen;
+    encoder = load_text_encoder(folder, recipe.config.model, device,
+                                frozen ? parse_dtype(recipe.config.train.precision) : at::kFloat);
+    if (!frozen) prepare_to_train(*encoder, device);
+    tower = encoder->tower().config();
+    log_info(concat(frozen ? "frozen text encoder of " : "text encoder of ", total_numel(encoder->tower().weights()),
+                    " parameters, ", encoder->tokenizer().vocab_size(), " tokens"));
+    latents.emplace(image_latents, captions, *encoder, frozen);
   }
 
- private:
-  const ModelInfo& info_;
-  std::shared_ptr<const KlVae> vae_;
-  fs::path out_;
-  at::Device device_;
-  uint64_t seed_;
-  bool shapes_;
+  std::vector<std::string> captions;  // of each image
+  fs::path folder;                    // the encoder as the run began
+  Qwen2Config tower;
+  std::optional<TextEncoder> encoder;
+  std::optional<CaptionedLatents> latents;
 };
+
+// Scenes have captions that GenEval's rules can judge: as many of each task.
+std::vector<GenevalPrompt> prompts_of(const std::string& data) {
+  constexpr int64_t kEachTask = 24;
+  if (data != "scenes" && !data.starts_with("scenes:")) return {};
+  return prompts_to_score(/*seed=*/0, kEachTask, /*images=*/1, Split::kAll);
+}
 
 void run(Arguments& a) {
   a.common.apply();
   Recipe recipe = resolve(a);
   TrainConfig& config = recipe.config;
-  check_usage(!config.model.is_text(), "training of text models is not here yet; use a class model");
   check_usage(!a.out.empty(), "where to? Use --out DIR");
   if (a.common.dry_run) return print_json(value_to_json(recipe));
   check_writable(a.out, true);
@@ -171,14 +147,16 @@ void run(Arguments& a) {
   const auto dataset = open_dataset(recipe.data, side);
   check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ",
               config.model.latent_channels, ", the tokenizer has ", vae->config().latent_channels);
-  const auto classes = static_cast<int64_t>(dataset->classes().size());
-  check_usage(classes > 0, "--data ", recipe.data,
-              " has captions, not classes; a class model needs a folder per class: DIR/<class>/*.jpg");
-  check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ",
-              config.model.classes, "; use --set model.classes=", classes);
-
-  ModelInfo info{config.model, config.sampler, dataset->classes(), {}};
-  for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
+  ModelInfo info{config.model, config.sampler, {}, {}};
+  if (!config.model.is_text()) {
+    info.labels = dataset->classes();
+    const auto classes = static_cast<int64_t>(info.labels.size());
+    check_usage(classes > 0, "--data ", recipe.data,
+                " has captions, not classes; a class model needs a folder per class: DIR/<class>/*.jpg");
+    check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ",
+                config.model.classes, "; use --set model.classes=", classes);
+    for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
+  }
   make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
 
   std::unique_ptr<FarModel> model;
@@ -195,25 +173,39 @@ void run(Arguments& a) {
   if (const int64_t warmup = config.train.lr_schedule.warmup_images; warmup > config.train.images / 2)
     log_warning(concat("the learning rate rises for ", warmup, " of ", config.train.images,
                        " images: little will be learned; lower train.lr_schedule.warmup_images"));
-  log_info(concat("model of ", model->params().count(), " parameters, ", dataset->size(), " images of ", classes,
-                  " classes, ", device_description(device)));
+  log_info(concat("model of ", model->params().count(), " parameters, ", dataset->size(), " images, ",
+                  device_description(device)));
 
   make_directories(a.out);
   const CachedLatents latents(
       encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae);
   TrainHooks hooks;
-  hooks.on_sample = Sampling(info, vae, a.out, device, static_cast<uint64_t>(config.train.seed));
+  const auto sample_seed = static_cast<uint64_t>(config.train.seed);
+  std::optional<TextSide> text;
+  if (config.model.is_text()) {
+    text.emplace(a, recipe, *dataset, latents, device);
+    hooks.on_sample = TrainSamples(info, vae, a.out, sample_seed, *text->encoder, recipe.text.frozen,
+                                   prompts_of(recipe.data), text->captions);
+    if (recipe.text.frozen) text->encoder.reset();  // it has read all it has to
+  } else {
+    hooks.on_sample = TrainSamples(info, vae, a.out, sample_seed);
+  }
   hooks.on_save = [&](const TrainProgress& progress, const TensorMap& weights) {
     info.training = {{"images", progress.images},
                      {"steps", progress.steps},
                      {"seconds", std::lround(progress.seconds)},
                      {"data", recipe.data}};
     const fs::path dir = fs::path(a.out) / "model";
-    save_model(dir, info, weights, at::kFloat);
+    TensorMap model_weights = weights;
+    const TensorMap text_weights = take_text_encoder(model_weights);
+    save_model(dir, info, model_weights, at::kFloat);
     save_tokenizer(dir / "tokenizer", *vae);
+    if (text) save_text_encoder(dir / "text_encoder", text->folder, text->tower, text_weights);
     write_json(fs::path(a.out) / kRecipeFile, value_to_json(recipe));
   };
-  const TrainProgress end = train(*model, config, latents, a.out, a.resume, hooks);
+  const LatentSource& source = text ? static_cast<const LatentSource&>(*text->latents) : latents;
+  const TrainProgress end =
+      train(*model, config, source, a.out, a.resume, hooks, text && text->encoder ? &*text->encoder : nullptr);
   if (a.common.json)
     print_json({{"images", end.images},
                 {"steps", end.steps},
@@ -236,7 +228,10 @@ void add_train_command(CLI::App& app) {
   command->add_option("--preset", a->preset, "in place of a config file: paper or published")
       ->type_name("NAME")
       ->group(what);
-  command->add_option("--data", a->data, "shapes[:count=N,seed=S] or a folder of images, a folder per class")
+  command
+      ->add_option(
+          "--data", a->data,
+          "shapes[:count=N,seed=S], scenes[:count=N,seed=S,split=...], a folder of images, or a file of captions")
       ->type_name("SPEC")
       ->group(what);
   command->add_option("--tokenizer", a->tokenizer, "tokenizer folder, or a model that has one")

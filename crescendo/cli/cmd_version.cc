@@ -15,12 +15,16 @@ void add_version_command(CLI::App& app) {
   add_examples(*command, {"version", "version --json"});
   command->callback([json] {
     set_threads(0);
-    const Json out = {{"version", CRESCENDO_VERSION}, {"libtorch", TORCH_VERSION}, 
-                      {"threads", threads()},          {"cuda", at::hasCUDA()},     {"mkldnn", at::hasMKLDNN()}};
+    const Json out = {{"version", CRESCENDO_VERSION},
+                      {"libtorch", TORCH_VERSION},
+                      {"threads", threads()},
+                      {"cuda", at::hasCUDA()},
+                      {"mkldnn", at::hasMKLDNN()}};
     if (*json) return print_json(out);
     std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
     for (const auto& [key, value] : out.items())
-      if (key != "version") std::cout << "  " << key << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+      if (key != "version")
+        std::cout << "  " << key << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
   });
 }
 

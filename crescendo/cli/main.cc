@@ -78,6 +78,7 @@ int main(int argc, char** argv) {
   add_train_command(app);
   add_data_command(app);
   add_tokenizer_command(app);
+  add_text_command(app);
   add_evaluate_command(app);
   add_version_command(app);
   try {

@@ -34,11 +34,13 @@ Colour draw_colour(Rng& rng, Figure figure, Split split) {
   }
 }
 
+constexpr std::string_view kPhoto = "a photo of ";
+
 GenevalPrompt draw_prompt(Rng& rng, std::string_view tag, Split split) {
   const auto a = static_cast<Figure>(rng.below(kFigures));
   const auto b = static_cast<Figure>((static_cast<int64_t>(a) + 1 + rng.below(kFigures - 1)) % kFigures);
   const std::string name_a = enum_name(a), name_b = enum_name(b);
-  const std::string photo = "a photo of ";
+  const std::string photo(kPhoto);
   if (tag == "single_object") return {std::string(tag), {{name_a, 1, {}, {}}}, {}, photo + with_article(name_a)};
   if (tag == "two_object")
     return {std::string(tag),
@@ -72,6 +74,21 @@ GenevalPrompt draw_prompt(Rng& rng, std::string_view tag, Split split) {
           {},
           photo + with_article(enum_name(colour_a) + " " + name_a) + " and " +
               with_article(enum_name(colour_b) + " " + name_b)};
+}
+
+// The same in freer words.
+void loosen(GenevalPrompt& prompt, Rng& rng, Split split) {
+  if (prompt.tag == "position") {
+    GenevalClause &target = prompt.include[0], &placed = prompt.include[1];
+    const auto coloured = [&](GenevalClause& clause) {
+      clause.colour = enum_name(draw_colour(rng, parse_enum<Figure>(clause.class_name, "a class"), split));
+      return with_article(*clause.colour + " " + clause.class_name);
+    };
+    prompt.prompt = coloured(placed) + " " + placed.position->first + " ";
+    prompt.prompt += coloured(target);
+  } else {
+    prompt.prompt.erase(0, kPhoto.size());
+  }
 }
 
 // The box that a detector sees: the pixels that are covered by half or more.
@@ -178,11 +195,13 @@ bool is_held_out(Colour colour, Figure figure) {
   return (static_cast<int64_t>(colour) + 3 * static_cast<int64_t>(figure)) % 5 == 0;
 }
 
-CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split, int64_t side) {
+CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split, int64_t side, double free) {
   check(index >= 0, "draw_captioned: the index must not be negative, got ", index);
   Rng rng(derive_seed(seed, static_cast<uint64_t>(index)), Draw::kScene, 1);
   CaptionedScene out;
   out.prompt = draw_prompt(rng, kGenevalTags[static_cast<size_t>(index) % kGenevalTags.size()], split);
+  if (Rng wording(derive_seed(seed, static_cast<uint64_t>(index)), Draw::kScene, 4); wording.uniform() < free)
+    loosen(out.prompt, wording, split);
   out.scene = draw_scene(rng, out.prompt, split, side);
   return out;
 }
@@ -212,14 +231,15 @@ std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split 
   return prompts;
 }
 
-ScenesDataset::ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side)
-    : count_(count), seed_(seed), split_(split), side_(side) {
+ScenesDataset::ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side, double free)
+    : count_(count), seed_(seed), split_(split), side_(side), free_(free) {
   check_usage(count > 0, "scenes: count must be positive, got ", count);
+  check_usage(free >= 0 && free <= 1, "scenes: free must be a share in 0..1, got ", free);
 }
 
 Sample ScenesDataset::get(int64_t index) const {
   check_index(index);
-  return {image_to_bytes(render(draw_captioned(seed_, index, split_, side_).scene)), 0};
+  return {image_to_bytes(render(draw_captioned(seed_, index, split_, side_, free_).scene)), 0};
 }
 
 int64_t ScenesDataset::label(int64_t index) const {
@@ -229,7 +249,7 @@ int64_t ScenesDataset::label(int64_t index) const {
 
 std::string ScenesDataset::caption(int64_t index) const {
   check_index(index);
-  return draw_captioned(seed_, index, split_, side_).prompt.prompt;
+  return draw_captioned(seed_, index, split_, side_, free_).prompt.prompt;
 }
 
 }  // namespace crescendo

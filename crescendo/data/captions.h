@@ -28,8 +28,10 @@ struct CaptionedScene {
   GenevalPrompt prompt;
 };
 
-// The form is index mod 6, in the order of kGenevalTags.
-CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split = Split::kTrain, int64_t side = kShapesSide);
+// The form is index mod 6, in the order of kGenevalTags. `free` is the share of captions that leave GenEval's wording:
+// they do without "a photo of" and, where they tell a place, name colours too ("a red ring above a blue star").
+CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split = Split::kTrain, int64_t side = kShapesSide,
+                              double free = 0);
 // The same for a prompt at hand: one of the pictures that it describes.
 Scene draw_for_prompt(const GenevalPrompt& prompt, uint64_t seed, Split split = Split::kAll,
                       int64_t side = kShapesSide);
@@ -39,7 +41,7 @@ std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split 
 
 class ScenesDataset : public Dataset {
  public:
-  ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side);
+  ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side, double free = 0);
   int64_t size() const override { return count_; }
   const std::vector<std::string>& classes() const override { return no_classes_; }
   Sample get(int64_t index) const override;
@@ -51,6 +53,7 @@ class ScenesDataset : public Dataset {
   uint64_t seed_;
   Split split_;
   int64_t side_;
+  double free_;  // see draw_captioned
   std::vector<std::string> no_classes_;
 };
 

@@ -88,6 +88,29 @@ TEST(Captions, CorruptedScenesFail) {
   EXPECT_EQ(corrupted.size(), 6u);
 }
 
+TEST(Captions, FreeOnesSayWhatIsThereInOtherWords) {
+  for (int64_t i = 0; i < 120; ++i) {
+    const CaptionedScene free = draw_captioned(1, i, Split::kTrain, kShapesSide, 1.0);
+    const CaptionedScene plain = draw_captioned(1, i, Split::kTrain);
+    EXPECT_EQ(free.prompt.tag, plain.prompt.tag);
+    EXPECT_FALSE(free.prompt.prompt.starts_with("a photo of")) << free.prompt.prompt;
+    if (free.prompt.tag == "position") {
+      for (const auto& clause : free.prompt.include) {
+        ASSERT_TRUE(clause.colour);
+        EXPECT_NE(free.prompt.prompt.find(*clause.colour + " " + clause.class_name), std::string::npos);
+        EXPECT_FALSE(is_held_out(parse_enum<Colour>(*clause.colour, ""), parse_enum<Figure>(clause.class_name, "")));
+      }
+    } else {
+      EXPECT_EQ("a photo of " + free.prompt.prompt, plain.prompt.prompt);
+    }
+    EXPECT_TRUE(geneval_judge(render(free.scene), free.prompt).correct) << free.prompt.prompt;
+  }
+  int free = 0;
+  for (int64_t i = 0; i < 400; ++i)
+    free += !draw_captioned(1, i, Split::kTrain, kShapesSide, 0.25).prompt.prompt.starts_with("a photo of");
+  EXPECT_NEAR(free, 100, 30);
+}
+
 TEST(Captions, ObjectsAreApartAndInside) {
   for (int64_t i = 0; i < 600; ++i) {
     const Scene scene = draw_captioned(1, i).scene;

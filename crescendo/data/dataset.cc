@@ -50,8 +50,8 @@ T number_of(const std::map<std::string, std::string>& settings, const std::strin
   const std::string& text = found->second;
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check_usage(error == std::errc() && end == text.data() + text.size(), "--data ", spec, ": ", key,
-              " must be a whole number, got '", text, "'");
+  check_usage(error == std::errc() && end == text.data() + text.size(), "--data ", spec, ": ", key, " must be a ",
+              std::is_integral_v<T> ? "whole " : "", "number, got '", text, "'");
   return value;
 }
 
@@ -88,11 +88,12 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
                                            number_of<uint64_t>(settings, "seed", 0, spec), side);
   }
   if (names(spec, "scenes")) {
-    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split"});
+    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split", "free"});
     const auto split = settings.find("split");
     return std::make_unique<ScenesDataset>(
         number_of<int64_t>(settings, "count", 32000, spec), number_of<uint64_t>(settings, "seed", 0, spec),
-        split == settings.end() ? Split::kTrain : parse_enum<Split>(split->second, "--data " + spec + ": split"), side);
+        split == settings.end() ? Split::kTrain : parse_enum<Split>(split->second, "--data " + spec + ": split"), side,
+        number_of<double>(settings, "free", 0, spec));
   }
   const std::filesystem::path path = spec;
   std::error_code ignored;

@@ -37,7 +37,8 @@ class Dataset {
 
 // What --data takes, pictures cropped to `side`:
 //   shapes[:count=32000,seed=0]                 one object each, 80 classes
-//   scenes[:count=32000,seed=0,split=train]     one to four objects with captions; split train, heldout or all
+//   scenes[:count=32000,seed=0,split=train,free=0]  one to four objects with captions; split train, heldout or all;
+//                                               free: share of captions in other words than GenEval's
 //   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/..., or captions:
 //                                               DIR/*.{jpg,jpeg,png} each beside a .txt
 //   FILE.jsonl                                  lines of {"image": path, "caption": text}

@@ -29,6 +29,8 @@ class Params {
   static Params from(TensorMap source, std::string source_name, std::vector<std::string> ignored = {});
 
   Tensor add(const std::string& name, at::IntArrayRef shape, Init init);
+  // Takes in a tensor that has another owner, who sees what becomes of it.
+  void adopt(const std::string& name, const Tensor& tensor) { items_.emplace_back(name, tensor); }
   // Throws if anything was missing, misshapen or left over, listing it by name.
   void finish() const;
 

@@ -19,8 +19,9 @@ struct ModelInfo {
   Json training = Json::object();   // summary of how it came about, free-form
 };
 
-// The default model in the box.
+// The default models in the box.
 constexpr const char* kDefaultModel = "shapes-64";
+constexpr const char* kDefaultTextModel = "shapes-text-64";  // for prompts
 
 // `name` is a directory, or a name looked up in $CRESCENDO_MODELS and among the models in the box; empty is the default
 // model. Throws with the places that were searched.

@@ -48,7 +48,15 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
   const auto device = model_->device();
   if (info_.model.is_text()) {
     check_usage(r.text.defined(), "this model makes pictures from text: use --prompt");
-    return model_->backbone().text_condition(r.text.slice(0, begin, end).to(device, model_->dtype()));
+    std::vector<int64_t> rows;
+    for (int64_t i = begin; i < end; ++i) {
+      rows.push_back(r.text_rows.empty() ? i : r.text_rows.at(static_cast<size_t>(i)));
+      check(rows.back() >= kUnconditional && rows.back() < r.text.size(0), "image ", i, " asks for text ", rows.back(), ", but there are states of ", r.text.size(0));
+    }
+    const Backbone& backbone = model_->backbone();
+    const Tensor index = at::tensor(rows, at::kLong).to(r.text.device());
+    const Tensor text = backbone.text_condition(r.text.index_select(0, index.clamp_min(0)).to(device, model_->dtype()));
+    return at::where(index.eq(kUnconditional).to(device).view({-1, 1, 1}), backbone.null_condition(end - begin), text);
   }
   check_usage(!r.labels.empty(), "this model makes pictures of classes: use --class");
   return model_->backbone().class_condition(at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), at::kLong).to(device));
@@ -60,6 +68,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
   check_usage(size > 0, "nothing to generate: no images were asked for");
   check_usage(r.batch >= 1, "the batch must be at least 1, got ", r.batch);
   check_usage(r.labels.empty() || static_cast<int64_t>(r.labels.size()) == size, "one class per image: got ", r.labels.size(), " classes for ", size, " images");
+  check_usage(r.text_rows.empty() || static_cast<int64_t>(r.text_rows.size()) == size, "one text per image: got ", r.text_rows.size(), " for ", size, " images");
   check_usage(!r.decode || vae_, "this model was loaded without a tokenizer: only latents can be had");
   const ModelConfig& m = info_.model;
   const Plan plan = make_plan(r.sampler, m);

@@ -21,10 +21,13 @@ struct LoadOptions {
   bool tokenizer = true;  // without it only latents can be had
 };
 
+constexpr int64_t kUnconditional = -1;
+
 // A generation: one entry of `seeds` per image.
 struct Request {
   std::vector<int64_t> labels;  // class models: class of each image
-  Tensor text;                  // text models: states of each image (B, N, hidden)
+  Tensor text;                  // text models: states (U, N, hidden) of different prompts (encode_prompts in prompts.h)
+  std::vector<int64_t> text_rows;  // row of `text` for each image, kUnconditional for none; empty: image i takes row i
   std::vector<uint64_t> seeds;
   SamplerOptions sampler;
   int64_t batch = 8;  // images at a time; does not change them

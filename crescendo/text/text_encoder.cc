@@ -17,6 +17,15 @@ constexpr int64_t kPromptsAtOnce = 8;  // bounds the memory of a long list of pr
 
 }  // namespace
 
+DistinctTexts::DistinctTexts(std::span<const std::string> all) {
+  std::unordered_map<std::string_view, int64_t> index_of;
+  for (const std::string& text : all) {
+    const auto [it, is_new] = index_of.emplace(text, static_cast<int64_t>(texts.size()));
+    if (is_new) texts.push_back(text);
+    index.push_back(it->second);
+  }
+}
+
 TextEncoder::TextEncoder(Bpe tokenizer, Qwen2 tower, const std::string& system_prompt, int64_t positions)
     : tokenizer_(std::move(tokenizer)),
       tower_(std::move(tower)),
@@ -62,24 +71,30 @@ Tensor TextEncoder::states(const TextTokens& tokens) const {
 
 Tensor TextEncoder::encode(std::span<const std::string> prompts) const {
   const at::NoGradGuard no_grad;
-  std::vector<std::string> distinct;
-  std::unordered_map<std::string, int64_t> index_of;
-  std::vector<int64_t> index;
-  for (const std::string& prompt : prompts) {
-    const auto [it, is_new] = index_of.emplace(prompt, static_cast<int64_t>(distinct.size()));
-    if (is_new) distinct.push_back(prompt);
-    index.push_back(it->second);
-  }
+  const DistinctTexts distinct(prompts);
   std::vector<Tensor> parts{at::zeros({0, positions_, hidden_size()}, at::TensorOptions(tower_.device()))};
-  for (size_t start = 0; start < distinct.size(); start += kPromptsAtOnce) {
-    const auto some = std::span(distinct).subspan(start, std::min<size_t>(kPromptsAtOnce, distinct.size() - start));
+  for (size_t start = 0; start < distinct.texts.size(); start += kPromptsAtOnce) {
+    const auto some =
+        std::span(distinct.texts).subspan(start, std::min<size_t>(kPromptsAtOnce, distinct.texts.size() - start));
     const TextTokens tokens = tokenize(some);
     for (size_t i = 0; i < some.size(); ++i)
       if (!tokens.cut[i].empty())
         log_warning(concat("prompt cut to ", positions_, " tokens; left out: '", tokens.cut[i], "'"));
     parts.push_back(states(tokens));
   }
-  return at::cat(parts).index_select(0, at::tensor(index, at::kLong).to(tower_.device()));  // (B, N, hidden)
+  return at::cat(parts).index_select(0, at::tensor(distinct.index, at::kLong).to(tower_.device()));  // (B, N, hidden)
+}
+
+TextEncoder TextEncoder::with_weights(TensorMap weights) const {
+  TextEncoder other = *this;
+  other.tower_ = Qwen2(tower_.config(), std::move(weights));
+  return other;
+}
+
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to) {
+  TokenizerFiles::read(from).write(to);
+  if (std::filesystem::exists(from / kSystemPromptFile))
+    write_file_atomically(to / kSystemPromptFile, read_file(from / kSystemPromptFile));
 }
 
 }  // namespace crescendo

@@ -20,6 +20,14 @@
 
 namespace crescendo {
 
+// Equal texts once: the different ones in order of appearance, and which of them each text is.
+struct DistinctTexts {
+  std::vector<std::string> texts;
+  std::vector<int64_t> index;
+
+  explicit DistinctTexts(std::span<const std::string> all);
+};
+
 // What the tower reads for a list of prompts.
 struct TextTokens {
   Tensor input_ids;              // (B, P + N): P tokens of the system prompt, then the user's
@@ -40,6 +48,9 @@ class TextEncoder {
   // Both, for use: no gradients; equal prompts are computed once; what is cut off is said in a warning.
   Tensor encode(std::span<const std::string> prompts) const;  // (B, N, hidden)
 
+  // The same with another tower's weights of the same sizes.
+  TextEncoder with_weights(TensorMap weights) const;
+
   const Bpe& tokenizer() const { return tokenizer_; }
   Qwen2& tower() { return tower_; }
   const Qwen2& tower() const { return tower_; }
@@ -54,5 +65,8 @@ class TextEncoder {
 };
 
 inline constexpr const char* kSystemPromptFile = "system_prompt.txt";
+
+// Copies what stands beside an encoder's weights, byte for byte: the tokenizer, and the system prompt if there is one.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace crescendo

@@ -17,6 +17,7 @@
 #include "crescendo/core/workers.h"
 #include "crescendo/data/dataset.h"
 #include "crescendo/io/safetensors.h"
+#include "crescendo/io/tensor_map.h"
 
 namespace crescendo {
 
@@ -90,18 +91,29 @@ struct MicroBatch {
   Tensor levels;
 };
 
+// Everything that learns, under the names of the checkpoint.
+Params trained_parameters(const FarModel& model, const TextEncoder* text_encoder) {
+  Params all;
+  for (const auto& [name, p] : model.params().items()) all.adopt(name, p);
+  if (text_encoder)
+    for (const auto& [name, p] : text_encoder->tower().weights()) all.adopt(kTextEncoderPrefix + name, p);
+  return all;
+}
+
 class Run {
  public:
   Run(FarModel& model, const TrainConfig& config, const LatentSource& data, const std::filesystem::path& out,
-      const TrainHooks& hooks)
+      const TrainHooks& hooks, const TextEncoder* text_encoder)
       : model_(model),
+        text_encoder_(text_encoder),
         config_(config),
         data_(data),
         out_(out),
         hooks_(hooks),
         lowpass_(config.model.latent_height, config.model.latent_width, config.model.levels, config.model.filter),
         workers_(useful_workers(config.train, model.device())),
-        optimizer_(model.params(), config.train.adamw, decays_as_published, workers_.count()),
+        trained_(trained_parameters(model, text_encoder)),
+        optimizer_(trained_, config.train.adamw, decays_as_published, workers_.count()),
         ema_(optimizer_, config.train.ema),
         order_(data.size(), static_cast<uint64_t>(config.train.seed)),
         meter_(config.model.levels) {}
@@ -112,17 +124,20 @@ class Run {
  private:
   MicroBatch micro_batch(int64_t first, int64_t count, int64_t worker);
   void step();
+  Tensor condition(const TrainingBatch& batch) const;  // (B, *, D)
   void log_line(double images_per_s);
   void save();
   std::filesystem::path checkpoint_path() const { return out_ / kCheckpointFile; }
 
   FarModel& model_;
+  const TextEncoder* text_encoder_;
   const TrainConfig& config_;
   const LatentSource& data_;
   const std::filesystem::path& out_;
   const TrainHooks& hooks_;
   Lowpass lowpass_;
   Workers workers_;
+  Params trained_;
   AdamW optimizer_;
   Ema ema_;
   ImageOrder order_;
@@ -146,15 +161,18 @@ MicroBatch Run::micro_batch(int64_t first, int64_t count, int64_t worker) {
   ObjectiveResult r;
   {
     const Autocast autocast(model_.device().type(), parse_dtype(t.precision));
-    const Backbone& backbone = model_.backbone();
-    const Tensor condition =
-        config_.model.is_text() ? backbone.text_condition(batch.text) : backbone.class_condition(batch.labels);
-    r = objective(model_, config_.objective, lowpass_, batch.latents, condition, seeds,
+    r = objective(model_, config_.objective, lowpass_, batch.latents, condition(batch), seeds,
                   derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
   }
   const Tensor loss = r.loss * (static_cast<double>(count) / static_cast<double>(t.batch));
   optimizer_.add_gradient(loss, worker);
   return {loss.item<double>(), r.image_loss, r.levels};
+}
+
+Tensor Run::condition(const TrainingBatch& batch) const {
+  const Backbone& backbone = model_.backbone();
+  if (!config_.model.is_text()) return backbone.class_condition(batch.labels);
+  return backbone.text_condition(text_encoder_ ? text_encoder_->states(batch.tokens) : batch.text);
 }
 
 // One update from the next `batch` images.
@@ -238,13 +256,15 @@ void Run::load() {
   check(fields_equal(saved.model, config_.model), name, " is of another model: ", value_to_json(saved.model).dump());
   check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed, name,
         " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
-  TensorMap parameters;
-  for (const auto& [key, tensor] : file.tensors)
-    if (key.starts_with("model.")) parameters[key.substr(6)] = tensor;
+  const TensorMap saved_parameters = with_prefix_removed(file.tensors, "model.");
+  const TensorMap views = optimizer_.views(optimizer_.flat_parameters(), "");
+  check(saved_parameters.size() == views.size(), name, " trains ", saved_parameters.size(), " tensors, this run ",
+        views.size(), ": was the text encoder frozen in one and not in the other?");
   const at::NoGradGuard no_grad;
-  for (const auto& [key, view] : optimizer_.views(optimizer_.flat_parameters(), "")) {
-    const auto it = parameters.find(key);
-    check(it != parameters.end() && it->second.sizes() == view.sizes(), name, " lacks model.", key, " ", view.sizes());
+  for (const auto& [key, view] : views) {
+    const auto it = saved_parameters.find(key);
+    check(it != saved_parameters.end() && it->second.sizes() == view.sizes(), name, " lacks model.", key, " ",
+          view.sizes());
     view.copy_(it->second);
   }
   try {
@@ -302,14 +322,21 @@ void check_run_folder(const std::filesystem::path& out, bool resume) {
                 " holds a training run already; --resume goes on with it, another --out starts anew");
 }
 
+TensorMap take_text_encoder(TensorMap& weights) {
+  TensorMap taken = with_prefix_removed(weights, kTextEncoderPrefix);
+  for (const auto& [name, tensor] : taken) weights.erase(kTextEncoderPrefix + name);
+  return taken;
+}
+
 TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
-                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks) {
+                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks, TextEncoder* text_encoder) {
   config.train.validate();
   config.objective.validate();
+  check(config.model.is_text() || !text_encoder, "train: a class model has no text encoder");
   check_usage(data.size() > 0, "training needs at least one image");
   check_run_folder(out, resume);
   make_directories(out);
-  Run run(model, config, data, out, hooks);
+  Run run(model, config, data, out, hooks, text_encoder);
   if (resume) run.load();
   write_json(out / "options.json", value_to_json(config));
   return run.go();

@@ -10,14 +10,16 @@
 #include <string>
 #include <vector>
 
+#include "crescendo/text/text_encoder.h"
 #include "crescendo/train/options.h"
 
 namespace crescendo {
 
 struct TrainingBatch {
-  Tensor latents;  // (B, C, H, W) in scaled units
-  Tensor labels;   // (B) int64, class models
-  Tensor text;     // (B, N, hidden), text models
+  Tensor latents;       // (B, C, H, W) in scaled units
+  Tensor labels;        // (B) int64, class models
+  Tensor text;          // (B, N, hidden), text models whose encoder is frozen
+  TextTokens tokens{};  // text models whose encoder is trained along
 };
 
 // A data set of latents. `seeds` are the images' streams, for the posterior sample and flips.
@@ -27,6 +29,11 @@ class LatentSource {
   virtual int64_t size() const = 0;
   virtual TrainingBatch batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const = 0;
 };
+
+// In checkpoints and hooks, the weights of an encoder that is trained along have this in front.
+inline constexpr const char* kTextEncoderPrefix = "text_encoder.";
+// Takes them out of a hook's weights, under their own names; what is left is the image model's.
+TensorMap take_text_encoder(TensorMap& weights);
 
 struct TrainProgress {
   int64_t images = 0;
@@ -47,8 +54,10 @@ struct TrainHooks {
 void check_run_folder(const std::filesystem::path& out, bool resume);
 
 // Trains `model` until config.train.images, or until a signal asks to stop; then saves. With `resume`, goes on from
-// out/checkpoint.safetensors, which must be of the same model and objective.
+// out/checkpoint.safetensors, which must be of the same model and objective. `text_encoder`: trained along with the
+// model, by the same optimizer; null for class models and where it is frozen.
 TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
-                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks);
+                    const std::filesystem::path& out, bool resume, const TrainHooks& hooks,
+                    TextEncoder* text_encoder = nullptr);
 
 }  // namespace crescendo

@@ -1,0 +1,113 @@
+#include "crescendo/train/text_training.h"
+
+#include <ATen/ATen.h>
+
+#include "crescendo/core/check.h"
+#include "crescendo/core/file.h"
+#include "crescendo/core/interrupt.h"
+#include "crescendo/core/log.h"
+#include "crescendo/core/rng.h"
+#include "crescendo/text/bpe_train.h"
+
+namespace crescendo {
+
+namespace fs = std::filesystem;
+
+void TextEncoderOptions::validate(int64_t hidden) const {
+  check_usage(!frozen || !encoder.empty(), "text.frozen needs a trained text.encoder: a new one knows nothing yet");
+  check_usage(vocabulary >= 1 && layers >= 1 && heads >= 1 && key_value_heads >= 1 && intermediate >= 1,
+              "text: vocabulary, layers, heads, key_value_heads and intermediate must be at least 1");
+  check_usage(hidden % heads == 0 && hidden / heads % 2 == 0 && heads % key_value_heads == 0,
+              "text: model.text_hidden ", hidden, " must be an even number of channels for each of text.heads ", heads,
+              ", which must be a multiple of text.key_value_heads ", key_value_heads);
+}
+
+std::vector<std::string> captions_of(const Dataset& dataset) {
+  std::vector<std::string> captions;
+  captions.reserve(static_cast<size_t>(dataset.size()));
+  for (int64_t i = 0; i < dataset.size(); ++i) captions.push_back(dataset.caption(i));
+  return captions;
+}
+
+void make_text_encoder(const fs::path& folder, const TextEncoderOptions& options, int64_t hidden,
+                       std::span<const std::string> captions, uint64_t seed) {
+  options.validate(hidden);
+  const TokenizerFiles files = train_bpe(DistinctTexts(captions).texts, options.vocabulary);
+  Qwen2Config config;
+  config.hidden_size = hidden;
+  config.intermediate_size = options.intermediate;
+  config.num_hidden_layers = options.layers;
+  config.num_attention_heads = options.heads;
+  config.num_key_value_heads = options.key_value_heads;
+  config.head_dim = hidden / options.heads;
+  config.vocab_size = Bpe(files, folder.string()).vocab_size();
+  files.write(folder);
+  write_qwen2(folder, config, random_qwen2_weights(config, derive_seed(seed, static_cast<uint64_t>(hidden))));
+}
+
+void prepare_to_train(TextEncoder& encoder, at::Device device) {
+  encoder.tower().to(device, at::kFloat);
+  for (auto& [name, tensor] : encoder.tower().weights()) tensor = tensor.to(at::kFloat);  // the embedding, too
+}
+
+void save_text_encoder(const fs::path& folder, const fs::path& source, const Qwen2Config& config,
+                       const TensorMap& weights) {
+  make_directories(folder);
+  copy_tokenizer_files(source, folder);
+  if (!weights.empty()) return write_qwen2(folder, config, weights);
+  if (fs::exists(folder / "config.json")) return;
+  for (const auto& entry : fs::directory_iterator(source)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(".safetensors") && !name.ends_with(".safetensors.index.json")) continue;
+    std::error_code error;
+    fs::copy_file(entry.path(), folder / name, fs::copy_options::overwrite_existing, error);
+    check(!error, "cannot copy ", entry.path().string(), " to ", folder.string(), ": ", error.message());
+  }
+  write_file_atomically(folder / "config.json", read_file(source / "config.json"));  // last: what is there is whole
+}
+
+CaptionedLatents::CaptionedLatents(const LatentSource& latents, std::span<const std::string> captions,
+                                   const TextEncoder& encoder, bool frozen)
+    : latents_(latents) {
+  check(static_cast<int64_t>(captions.size()) == latents.size(), "there are ", captions.size(), " captions for ",
+        latents.size(), " images");
+  const DistinctTexts distinct(captions);
+  caption_ = at::tensor(distinct.index, at::kLong);
+  tokens_ = encoder.tokenize(distinct.texts);
+  const auto is_cut = [](const std::string& cut) { return !cut.empty(); };
+  if (const auto first = std::find_if(tokens_.cut.begin(), tokens_.cut.end(), is_cut); first != tokens_.cut.end())
+    log_warning(concat(std::count_if(first, tokens_.cut.end(), is_cut), " of ", distinct.texts.size(),
+                       " captions are longer than the ", encoder.positions(),
+                       " tokens of model.text_length; the first, '",
+                       distinct.texts[static_cast<size_t>(first - tokens_.cut.begin())], "', loses '", *first, "'"));
+  tokens_.cut.clear();
+  if (!frozen) return;
+
+  constexpr int64_t kAtOnce = 16;
+  const at::NoGradGuard no_grad;
+  const auto count = static_cast<int64_t>(distinct.texts.size());
+  states_ = at::empty({count, encoder.positions(), encoder.hidden_size()}, at::kFloat);
+  Progress bar("reading captions");
+  for (int64_t i = 0; i < count; i += kAtOnce) {
+    check(!interrupted(), "stopped while reading the captions; nothing was kept");
+    const auto some = [&](const Tensor& all) { return all.slice(0, i, i + kAtOnce); };
+    some(states_).copy_(encoder.states({some(tokens_.input_ids), some(tokens_.attention_mask), {}}));
+    bar.update(static_cast<double>(i) / static_cast<double>(count), concat(i, " of ", count));
+  }
+  bar.finish(concat(count, " captions read"));
+}
+
+TrainingBatch CaptionedLatents::batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const {
+  TrainingBatch batch = latents_.batch(indices, seeds);
+  const Tensor rows = caption_.index_select(0, at::tensor(indices, at::kLong));
+  const auto device = batch.latents.device();
+  if (states_.defined())
+    batch.text = states_.index_select(0, rows).to(device);
+  else
+    batch.tokens = {tokens_.input_ids.index_select(0, rows).to(device),
+                    tokens_.attention_mask.index_select(0, rows).to(device),
+                    {}};
+  return batch;
+}
+
+}  // namespace crescendo

@@ -46,8 +46,8 @@ std::string format_duration(double seconds) {
   return text;
 }
 
-Progress::Progress(std::string title)
-    : title_(std::move(title)), start_s_(now_s()), terminal_(isatty(STDERR_FILENO) == 1) {
+Progress::Progress(std::string title, double already)
+    : title_(std::move(title)), already_(already), start_s_(now_s()), terminal_(isatty(STDERR_FILENO) == 1) {
   last_shown_s_ = terminal_ ? -1e9 : start_s_;  // in a log file, work that is soon done needs no bar
 }
 
@@ -62,7 +62,7 @@ void Progress::update(double done, std::string_view detail) {
   done = std::clamp(done, 0.0, 1.0);
   const double elapsed = now - start_s_;
   const std::string left =
-      done > 0.0 && done < 1.0 ? ", " + format_duration(elapsed / done * (1 - done)) + " left" : "";
+      done > already_ && done < 1.0 ? ", " + format_duration(elapsed / (done - already_) * (1 - done)) + " left" : "";
   constexpr int kWidth = 24;
   const int filled = static_cast<int>(std::lround(done * kWidth));
   const std::string bar =

@@ -19,7 +19,8 @@ void log_warning(std::string_view line);  // always, with "crescendo: warning: "
 // elsewhere it is a line every few seconds.
 class Progress {
  public:
-  explicit Progress(std::string title);
+  // `already`: the share that was done before, by an earlier run; the time left is reckoned from the rest.
+  explicit Progress(std::string title, double already = 0.0);
   ~Progress();
   // `done` in 0..1; `detail` stands behind the bar ("step 3 of 10").
   void update(double done, std::string_view detail);
@@ -27,6 +28,7 @@ class Progress {
 
  private:
   std::string title_;
+  double already_;
   double start_s_;
   double last_shown_s_;
   bool terminal_;

@@ -279,7 +279,7 @@ void Run::load() {
 
 TrainProgress Run::go() {
   const LoopOptions& t = config_.train;
-  Progress bar("training");
+  Progress bar("training", static_cast<double>(progress_.images) / static_cast<double>(t.images));
   const double start_s = now_s() - progress_.seconds;
   double saved_s = now_s(), logged_s = now_s();
   int64_t logged_images = progress_.images;

@@ -63,9 +63,13 @@ void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& wei
   make_directories(dir);
   TensorMap stored;
   for (const auto& [name, tensor] : weights) stored[name] = tensor.detach().to(at::kCPU, dtype).contiguous();
-  const Json config = {{"format", kFormat}, {"model", value_to_json(info.model)}, {"sampler", value_to_json(info.sampler)}, {"training", info.training}};
+  const Json config = {{"format", kFormat},
+                       {"model", value_to_json(info.model)},
+                       {"sampler", value_to_json(info.sampler)},
+                       {"training", info.training}};
   // The weights describe themselves, too.
-  write_safetensors(dir / "model.safetensors", stored, {{"format", kFormat}, {"weights", "ema"}, {"config", config.dump()}});
+  write_safetensors(dir / "model.safetensors", stored,
+                    {{"format", kFormat}, {"weights", "ema"}, {"config", config.dump()}});
   std::string labels;
   for (const auto& label : info.labels) labels += label + "\n";
   if (!labels.empty()) write_file_atomically(dir / "labels.txt", labels);
@@ -77,15 +81,19 @@ ModelInfo load_model_info(const fs::path& dir) {
   check(fs::exists(path), dir.string(), " is not a model directory: it has no config.json");
   const Json config = read_json(path);
   const std::string name = path.string();
-  check(config.is_object() && config.contains("format") && config["format"] == kFormat, name, " has not the format ", kFormat,
-        "; `crescendo convert` makes a model directory from published checkpoints");
+  check(config.is_object() && config.contains("format") && config["format"] == kFormat, name, " has not the format ",
+        kFormat, "; `crescendo convert` makes a model directory from published checkpoints");
   ModelInfo info;
   try {
     for (const auto& [key, value] : config.items()) {
-      if (key == "model") value_from_json(info.model, value, name + ": model");
-      else if (key == "sampler") value_from_json(info.sampler, value, name + ": sampler");
-      else if (key == "training") info.training = value;
-      else check(key == "format", name, " has no key '", key, "'; it may hold format, model, sampler and training");
+      if (key == "model")
+        value_from_json(info.model, value, name + ": model");
+      else if (key == "sampler")
+        value_from_json(info.sampler, value, name + ": sampler");
+      else if (key == "training")
+        info.training = value;
+      else
+        check(key == "format", name, " has no key '", key, "'; it may hold format, model, sampler and training");
     }
   } catch (const Error& e) {
     fail(e.what());  // a fault of the file, not of the command line
@@ -97,13 +105,15 @@ ModelInfo load_model_info(const fs::path& dir) {
       if (!line.empty() && line.back() == '\r') line.pop_back();
       info.labels.push_back(line);
     }
-    check(info.model.is_text() || static_cast<int64_t>(info.labels.size()) == info.model.classes, (dir / "labels.txt").string(), " has ",
-          info.labels.size(), " lines, the model ", info.model.classes, " classes");
+    check(info.model.is_text() || static_cast<int64_t>(info.labels.size()) == info.model.classes,
+          (dir / "labels.txt").string(), " has ", info.labels.size(), " lines, the model ", info.model.classes,
+          " classes");
   }
   return info;
 }
 
-std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info, at::Device device, at::ScalarType dtype) {
+std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info, at::Device device,
+                                     at::ScalarType dtype) {
   Safetensors file = read_safetensors(dir / "model.safetensors");
   auto model = FarModel::from(info.model, std::move(file.tensors), (dir / "model.safetensors").string());
   model->params().to(device, dtype);
@@ -113,15 +123,17 @@ std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info,
 int64_t find_class(const ModelInfo& info, const std::string& name) {
   check_usage(!info.model.is_text(), "this model makes pictures from text: use --prompt, not --class");
   if (!name.empty() && name.find_first_not_of("0123456789") == std::string::npos) {
-    check_usage(name.size() < 10 && std::stoll(name) < info.model.classes, "class numbers run from 0 to ", info.model.classes - 1, ", got ", name);
+    check_usage(name.size() < 10 && std::stoll(name) < info.model.classes, "class numbers run from 0 to ",
+                info.model.classes - 1, ", got ", name);
     return std::stoll(name);
   }
   const auto it = std::find(info.labels.begin(), info.labels.end(), name);
   if (it != info.labels.end()) return it - info.labels.begin();
-  check_usage(!info.labels.empty(), "this model's classes have no names (no labels.txt); give a number from 0 to ", info.model.classes - 1);
+  check_usage(!info.labels.empty(), "this model's classes have no names (no labels.txt); give a number from 0 to ",
+              info.model.classes - 1);
   const std::string near_name = nearest_name(name, info.labels);
-  usage_error("no class '", name, "'", near_name.empty() ? "" : "; did you mean '" + near_name + "'?", " The names stand in labels.txt; '",
-              info.labels.front(), "' is the first");
+  usage_error("no class '", name, "'", near_name.empty() ? "." : "; did you mean '" + near_name + "'?",
+              " The names stand in labels.txt; '", info.labels.front(), "' is the first");
 }
 
 std::string class_name(const ModelInfo& info, int64_t label) {

@@ -28,10 +28,12 @@ constexpr const char* kDefaultTextModel = "shapes-text-64";  // for prompts
 std::filesystem::path find_model(const std::string& name);
 
 // Writes config.json, labels.txt and model.safetensors; the tokenizer is saved apart (tokenizer/tokenizer_io.h).
-void save_model(const std::filesystem::path& dir, const ModelInfo& info, const TensorMap& weights, at::ScalarType dtype);
+void save_model(const std::filesystem::path& dir, const ModelInfo& info, const TensorMap& weights,
+                at::ScalarType dtype);
 ModelInfo load_model_info(const std::filesystem::path& dir);
 // Mapped where nothing has to be converted.
-std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device, at::ScalarType dtype);
+std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device,
+                                     at::ScalarType dtype);
 
 // A class by number or by name (case and spaces as in labels.txt; the error lists near ones).
 int64_t find_class(const ModelInfo& info, const std::string& name);

@@ -15,8 +15,11 @@ namespace {
 TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t size) {
   TensorMap out;
   for (const auto& [name, t] : noise) {
-    const int64_t axis = name == "noise_init" ? 1 : name == "noise_step" ? 2 : 0;  // [S, B, ...], [S, T, B, ...], [B, L]
-    check(t.dim() > axis && t.size(axis) == size, "noise file: ", name, " ", t.sizes(), " must have ", size, " images along dimension ", axis);
+    const int64_t axis = name == "noise_init"   ? 1
+                         : name == "noise_step" ? 2
+                                                : 0;  // [S, B, ...], [S, T, B, ...], [B, L]
+    check(t.dim() > axis && t.size(axis) == size, "noise file: ", name, " ", t.sizes(), " must have ", size,
+          " images along dimension ", axis);
     out[name] = t.slice(axis, begin, end);
   }
   return out;
@@ -27,8 +30,9 @@ TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t s
 Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae)
     : info_(std::move(info)), model_(std::move(model)), vae_(std::move(vae)) {
   if (!vae_) return;
-  check(vae_->config().latent_channels == info_.model.latent_channels, "the tokenizer has ", vae_->config().latent_channels,
-        " latent channels, the model ", info_.model.latent_channels, ": they do not belong together");
+  check(vae_->config().latent_channels == info_.model.latent_channels, "the tokenizer has ",
+        vae_->config().latent_channels, " latent channels, the model ", info_.model.latent_channels,
+        ": they do not belong together");
 }
 
 std::unique_ptr<Pipeline> Pipeline::load(const std::filesystem::path& dir, const LoadOptions& options) {
@@ -51,7 +55,8 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
     std::vector<int64_t> rows;
     for (int64_t i = begin; i < end; ++i) {
       rows.push_back(r.text_rows.empty() ? i : r.text_rows.at(static_cast<size_t>(i)));
-      check(rows.back() >= kUnconditional && rows.back() < r.text.size(0), "image ", i, " asks for text ", rows.back(), ", but there are states of ", r.text.size(0));
+      check(rows.back() >= kUnconditional && rows.back() < r.text.size(0), "image ", i, " asks for text ", rows.back(),
+            ", but there are states of ", r.text.size(0));
     }
     const Backbone& backbone = model_->backbone();
     const Tensor index = at::tensor(rows, at::kLong).to(r.text.device());
@@ -59,7 +64,10 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
     return at::where(index.eq(kUnconditional).to(device).view({-1, 1, 1}), backbone.null_condition(end - begin), text);
   }
   check_usage(!r.labels.empty(), "this model makes pictures of classes: use --class");
-  return model_->backbone().class_condition(at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), at::kLong).to(device));
+  return model_->backbone().class_condition(
+      at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+                 at::kLong)
+          .to(device));
 }
 
 bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
@@ -67,8 +75,16 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
   const int64_t size = r.size();
   check_usage(size > 0, "nothing to generate: no images were asked for");
   check_usage(r.batch >= 1, "the batch must be at least 1, got ", r.batch);
-  check_usage(r.labels.empty() || static_cast<int64_t>(r.labels.size()) == size, "one class per image: got ", r.labels.size(), " classes for ", size, " images");
-  check_usage(r.text_rows.empty() || static_cast<int64_t>(r.text_rows.size()) == size, "one text per image: got ", r.text_rows.size(), " for ", size, " images");
+  check_usage(r.labels.empty() || static_cast<int64_t>(r.labels.size()) == size, "one class per image: got ",
+              r.labels.size(), " classes for ", size, " images");
+  for (const int64_t label : r.labels)
+    check_usage(label >= 0 && label < info_.model.classes, "class numbers run from 0 to ", info_.model.classes - 1,
+                ", got ", label);
+  // Without text_rows there is one row of states per image.
+  const auto texts =
+      r.text_rows.empty() && r.text.defined() ? r.text.size(0) : static_cast<int64_t>(r.text_rows.size());
+  check_usage(texts == size || (texts == 0 && !r.text.defined()), "one text per image: got ", texts, " for ", size,
+              " images");
   check_usage(!r.decode || vae_, "this model was loaded without a tokenizer: only latents can be had");
   const ModelConfig& m = info_.model;
   const Plan plan = make_plan(r.sampler, m);
@@ -76,7 +92,8 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
 
   for (int64_t begin = 0; begin < size; begin += r.batch) {
     const int64_t end = std::min(size, begin + r.batch), count = end - begin;
-    const SeededNoise seeded({r.seeds.begin() + begin, r.seeds.begin() + end}, m.tokens(), m.token_channels(), model_->device());
+    const SeededNoise seeded({r.seeds.begin() + begin, r.seeds.begin() + end}, m.tokens(), m.token_channels(),
+                             model_->device());
     const GivenNoise given(noise_of(r.noise, begin, end, size), seeded, count, m.tokens(), m.token_channels());
 
     std::vector<Generated> out(static_cast<size_t>(count));
@@ -91,13 +108,16 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
     sample_hooks.on_inner_step = [&](int64_t done, int64_t total) {
       if (!hooks.on_progress) return true;
       const double batch_done = static_cast<double>(done) / static_cast<double>(total);
-      const double share = (static_cast<double>(begin) + batch_done * static_cast<double>(count)) / static_cast<double>(size);
-      return hooks.on_progress(share, concat("image ", begin + 1, count > 1 ? concat("-", end) : "", " of ", size, ", step ", step_now + 1, " of ", steps));
+      const double share =
+          (static_cast<double>(begin) + batch_done * static_cast<double>(count)) / static_cast<double>(size);
+      return hooks.on_progress(share, concat("image ", begin + 1, count > 1 ? concat("-", end) : "", " of ", size,
+                                             ", step ", step_now + 1, " of ", steps));
     };
     if (r.strip && vae_)
       sample_hooks.on_outer_step = [&](int64_t, const Tensor& latents) {
         const Tensor pictures = vae_->decode_latent(latents);
-        for (int64_t b = 0; b < count; ++b) out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
+        for (int64_t b = 0; b < count; ++b)
+          out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
         return true;
       };
 

@@ -39,15 +39,15 @@ struct Request {
 };
 
 struct Generated {
-  int64_t index = 0;          // of the image in the request
-  Image image;                // empty without decode
-  Tensor latent;              // (C, H, W), divided by nothing: before the latent scale is taken out
-  std::vector<Image> strip;   // one per outer step
-  Tensor trace;               // (S, L, C)
+  int64_t index = 0;         // of the image in the request
+  Image image;               // empty without decode
+  Tensor latent;             // (C, H, W), divided by nothing: before the latent scale is taken out
+  std::vector<Image> strip;  // one per outer step
+  Tensor trace;              // (S, L, C)
 };
 
 struct PipelineHooks {
-  std::function<void(Generated)> on_image;                       // as soon as it is finished
+  std::function<void(Generated)> on_image;                           // as soon as it is finished
   std::function<bool(double done, const std::string&)> on_progress;  // share of the request; false stops
 };
 

@@ -1,0 +1,147 @@
+#include "crescendo/pipeline/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "tests/support.h"
+#include "tests/tiny_model.h"
+
+namespace crescendo {
+namespace {
+
+using test::error_of;
+using test::usage_error_of;
+
+// 4 x 4 latents of 2 channels, factor 4: pictures of 16 x 16.
+Pipeline tiny_pipeline(bool tokenizer = true, ModelKind kind = ModelKind::kFarClass) {
+  ModelInfo info;
+  info.model = test::tiny_config(kind);
+  KlVaeConfig vae = kl_vae_preset("shapes-64");
+  vae.base_channels = 4;
+  vae.norm_groups = 2;
+  vae.latent_channels = 2;
+  auto model = test::lively_model(info.model);
+  return {info, std::move(model), tokenizer ? std::shared_ptr<const KlVae>(KlVae::random(vae, 1)) : nullptr};
+}
+
+Request request(int64_t count) {
+  Request r;
+  for (int64_t i = 0; i < count; ++i) {
+    r.labels.push_back(i % 3);
+    r.seeds.push_back(static_cast<uint64_t>(100 + i));
+  }
+  r.sampler.diffusion_steps = {4};
+  return r;
+}
+
+std::vector<Generated> generate(const Pipeline& pipeline, const Request& r) {
+  std::vector<Generated> out;
+  PipelineHooks hooks;
+  hooks.on_image = [&](Generated g) { out.push_back(std::move(g)); };
+  EXPECT_TRUE(pipeline.generate(r, hooks));
+  return out;
+}
+
+TEST(Pipeline, TheBatchDoesNotChangeImages) {
+  const Pipeline pipeline = tiny_pipeline();
+  Request r = request(5);
+  const auto whole = generate(pipeline, r);
+  ASSERT_EQ(whole.size(), 5u);
+  r.batch = 2;
+  const auto parts = generate(pipeline, r);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(whole[i].index, static_cast<int64_t>(i));
+    EXPECT_EQ(parts[i].index, static_cast<int64_t>(i));
+    EXPECT_EQ(whole[i].image.width, 16);
+    EXPECT_LT(test::relative_l2(parts[i].latent, whole[i].latent), 1e-5) << i;
+    EXPECT_EQ(test::relative_l2(whole[i].latent, whole[0].latent) > 1e-2, i > 0) << i;
+  }
+}
+
+TEST(Pipeline, StripAndTraceOfEveryStep) {
+  const Pipeline pipeline = tiny_pipeline();
+  Request r = request(3);
+  r.batch = 2;
+  r.strip = r.trace = true;
+  r.sampler.steps = 3;
+  for (const Generated& g : generate(pipeline, r)) {
+    ASSERT_EQ(g.strip.size(), 3u);
+    EXPECT_EQ(g.strip.back(), g.image);  // the last prediction is the picture
+    EXPECT_EQ(g.trace.sizes(), (std::vector<int64_t>{3, 16, 2}));
+    EXPECT_EQ(g.trace[0].abs().max().item<double>(), 0);
+    EXPECT_GT(g.trace[1].abs().max().item<double>(), 0);
+    EXPECT_EQ(g.latent.sizes(), (std::vector<int64_t>{2, 4, 4}));
+  }
+  r.strip = r.trace = r.decode = false;
+  for (const Generated& g : generate(tiny_pipeline(false), r)) {
+    EXPECT_TRUE(g.image.rgb.empty());
+    EXPECT_FALSE(g.trace.defined());
+  }
+}
+
+TEST(Pipeline, StoppingKeepsFinishedImages) {
+  const Pipeline pipeline = tiny_pipeline();
+  Request r = request(5);
+  r.batch = 2;
+  std::vector<int64_t> finished;
+  double last = 0;
+  PipelineHooks hooks;
+  hooks.on_image = [&](Generated g) { finished.push_back(g.index); };
+  hooks.on_progress = [&](double done, const std::string& text) {
+    EXPECT_GE(done, last);
+    last = done;
+    EXPECT_CONTAINS(text, done <= 0.4 ? "image 1-2 of 5, step " : "image 3-4 of 5, step ");
+    return done < 0.7;
+  };
+  EXPECT_FALSE(pipeline.generate(r, hooks));
+  EXPECT_EQ(finished, (std::vector<int64_t>{0, 1}));
+}
+
+TEST(Pipeline, GivenNoiseBelongsToItsImage) {
+  const Pipeline pipeline = tiny_pipeline();
+  Request r = request(3);
+  r.noise["noise_init"] = at::randn({4, 3, 16, 2}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{1}));
+  r.noise["order"] = at::arange(16, at::kLong).expand({3, 16});
+  const auto whole = generate(pipeline, r);
+  r.batch = 1;
+  const auto alone = generate(pipeline, r);
+  EXPECT_LT(test::relative_l2(alone[2].latent, whole[2].latent), 1e-5);
+  r.noise.clear();
+  EXPECT_GT(test::relative_l2(generate(pipeline, r)[2].latent, whole[2].latent), 1e-2);
+  r.noise["order"] = at::arange(16, at::kLong).expand({2, 16});
+  EXPECT_CONTAINS(error_of([&] { generate(pipeline, r); }), "must have 3 images along dimension 0");
+}
+
+TEST(Pipeline, RequestsThatCannotBe) {
+  const Pipeline pipeline = tiny_pipeline();
+  const auto refused = [](const Pipeline& p, auto change) {
+    Request r = request(2);
+    change(r);
+    return usage_error_of([&] { p.generate(r, {}); });
+  };
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r = {}; }), "nothing to generate");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.batch = 0; }), "batch must be at least 1, got 0");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1}; }), "got 1 classes for 2 images");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1, 3}; }), "run from 0 to 2, got 3");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {}; }), "use --class");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.sampler.steps = 9; }), "steps must be in 1..4");
+  EXPECT_CONTAINS(refused(tiny_pipeline(false), [](Request&) {}), "without a tokenizer");
+  const Pipeline text = tiny_pipeline(true, ModelKind::kFarText);
+  EXPECT_CONTAINS(refused(text, [](Request& r) { r.labels = {}; }), "use --prompt");
+  EXPECT_CONTAINS(refused(text,
+                          [](Request& r) {
+                            r.labels = {};
+                            r.text = at::zeros({3, 5, 6});
+                          }),
+                  "one text per image");
+}
+
+TEST(Pipeline, TheTokenizerMustFit) {
+  ModelInfo info;
+  info.model = test::tiny_config();
+  const std::shared_ptr<const KlVae> vae = KlVae::random(kl_vae_preset("shapes-64"), 1);
+  EXPECT_CONTAINS(error_of([&] { Pipeline(info, test::lively_model(info.model), vae); }), "do not belong together");
+}
+
+}  // namespace
+}  // namespace crescendo

@@ -135,7 +135,8 @@ ZipReader::ZipReader(Bytes archive, uint64_t inflate_limit)
           ": its directory entry leaves the directory");
     const auto name_bytes = data.subspan(at + kCentralSize, name_size);
     member.name.assign(reinterpret_cast<const char*>(name_bytes.data()), name_size);
-    const std::string where = archive_.name + ": ZIP member '" + member.name + "'";
+    // A NUL within the name would cut the message short.
+    const std::string where = archive_.name + ": ZIP member '" + member.name.c_str() + "'";
     check(name_size > 0 && member.name.find('\0') == std::string::npos, where, " has no usable name");
     apply_zip64(data.subspan(at + kCentralSize + name_size, extra_size), {&member.size, &member.packed_size, &header},
                 where);
@@ -270,7 +271,7 @@ std::string ZipWriter::local_header(const Entry& entry) const {
 
 void ZipWriter::begin(const std::string& name, uint64_t size) {
   check(!open_, "zip: member '", name, "' begins before '", open_ ? entries_.back().member.name : "", "' has ended");
-  check(!name.empty() && name.size() <= kMax16 && name.find('\0') == std::string::npos, "zip: '", name,
+  check(!name.empty() && name.size() <= kMax16 && name.find('\0') == std::string::npos, "zip: '", name.c_str(),
         "' cannot be the name of a member");
   check(names_.insert(name).second, "zip: member '", name, "' is written twice");
   Entry entry;

@@ -6,84 +6,21 @@
 // _rebuild_parameter, torch.Size, torch.device, torch's dtypes, NumPy's scalars, set and frozenset. Any other is an
 // error that names it.
 //
-// The machine keeps its values in one flat array, so that no input makes it recurse. The result is a tree of bounded
-// depth that may share branches but has no cycle.
+// pickle_value.h    the result
+// pickle_arena.h    values while the machine runs, and the bounds on them
+// pickle_globals.h  the list of globals and what each makes
+// pickle_tensors.h  tensors over storages
+// pickle_reader.cc  the machine
+// pickle_writer.cc  the way back
 #pragma once
 
-#include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
-#include <string_view>
-#include <utility>
-#include <variant>
-#include <vector>
 
-#include "crescendo/core/json.h"
 #include "crescendo/io/bytes.h"
-#include "crescendo/io/tensor_map.h"
+#include "crescendo/io/pickle_value.h"
 
 namespace crescendo {
-
-class PickleValue {
- public:
-  using List = std::vector<PickleValue>;
-  using Dict = std::vector<std::pair<PickleValue, PickleValue>>;  // in the order of insertion
-  // kBigInt is an int beyond 64 bits, kept as text "0x1950a8...".
-  enum class Kind { kNone, kBool, kInt, kBigInt, kFloat, kString, kBytes, kList, kTuple, kSet, kDict, kTensor };
-
-  PickleValue() = default;  // None
-  static PickleValue boolean(bool value) { return {Kind::kBool, value}; }
-  static PickleValue integer(int64_t value) { return {Kind::kInt, value}; }
-  static PickleValue number(double value) { return {Kind::kFloat, value}; }
-  static PickleValue string(std::string value) { return {Kind::kString, std::move(value)}; }
-  static PickleValue text(Kind kind, std::string value) { return {kind, std::move(value)}; }
-  static PickleValue list(List items, Kind kind = Kind::kList) { return {kind, std::move(items)}; }
-  // `type_name` is the class in Python: "" for dict, "collections.OrderedDict", "argparse.Namespace" (its attributes).
-  static PickleValue dict(Dict entries, std::string type_name = "") {
-    return {Kind::kDict, DictBody{std::move(entries), std::move(type_name)}};
-  }
-  static PickleValue tensor(Tensor value) { return {Kind::kTensor, std::move(value)}; }
-  // An OrderedDict of name -> tensor: a state dict.
-  static PickleValue state_dict(const TensorMap& tensors);
-  // Objects become dicts, whole numbers int, the others float.
-  static PickleValue from_json(const Json& json);
-
-  Kind kind() const { return kind_; }
-  bool is(Kind kind) const { return kind_ == kind; }
-  const char* kind_name() const;
-
-  // The content; asking for another kind than kind() is an error.
-  bool as_bool() const;
-  int64_t as_int() const;
-  double as_number() const;              // also of an int
-  const std::string& as_string() const;  // of kString, kBytes, kBigInt
-  const List& items() const;             // of kList, kTuple, kSet
-  const Dict& entries() const;
-  const std::string& type_name() const;  // of kDict
-  const Tensor& as_tensor() const;
-
-  // The value of a string key; null where this is no dict or lacks the key.
-  const PickleValue* find(std::string_view key) const;
-
- private:
-  struct DictBody {
-    Dict entries;
-    std::string type_name;
-  };
-  using Content = std::variant<std::monostate, bool, int64_t, double, std::string, List, DictBody, Tensor>;
-  PickleValue(Kind kind, Content content)
-      : kind_(kind), content_(std::make_shared<const Content>(std::move(content))) {}
-  template <class T>
-  const T& get(const char* expected) const;
-
-  Kind kind_ = Kind::kNone;
-  std::shared_ptr<const Content> content_;  // shared between copies; null for None
-};
-
-// The value as JSON: tensors become {"tensor": "float32 [3, 4]"}, sets and tuples lists, keys text. Numbers that JSON
-// lacks (NaN, infinities) become text. Fails on values whose written-out form is unreasonably large.
-Json to_json(const PickleValue& value);
 
 // A persistent id as torch.save writes it: ('storage', type, key, location, numel[, view]).
 struct StorageId {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -134,6 +135,29 @@ void write_file_atomically(const std::filesystem::path& path, const std::functio
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   write_file_atomically(
       path, [&](std::ostream& out) { out.write(content.data(), static_cast<std::streamsize>(content.size())); });
+}
+
+void write_folder_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path&)>& fill) {
+  namespace fs = std::filesystem;
+  const fs::path target = path.has_filename() ? path : path.parent_path();  // "out/" is out
+  check(!fs::exists(target) || (fs::is_directory(target) && fs::is_empty(target)), "cannot write the folder ",
+        target.string(), ": it exists already; remove it or choose another name");
+  if (target.has_parent_path()) make_directories(target.parent_path());
+  std::string temporary = target.string() + ".XXXXXX";
+  check(::mkdtemp(temporary.data()) != nullptr, "cannot create folder ", target.string(), ": ", std::strerror(errno));
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  ::chmod(temporary.c_str(), 0777 & ~mask);  // mkdtemp makes folders private
+  try {
+    fill(temporary);
+    check(::rename(temporary.c_str(), target.c_str()) == 0, "cannot write the folder ", target.string(), ": ",
+          std::strerror(errno));
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    throw;
+  }
 }
 
 void make_directories(const std::filesystem::path& path) {

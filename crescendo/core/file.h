@@ -19,6 +19,11 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+// Lets `fill` make the content of a folder beside `path`, which gets its name only when all is there; on any failure it
+// is removed. `path` must not exist, or be an empty folder.
+void write_folder_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path&)>& fill);
+
 // Creates a folder and its parents; the error names the path.
 void make_directories(const std::filesystem::path& path);
 

@@ -160,6 +160,27 @@ TEST(File, MakesFoldersOrSaysWhyNot) {
   EXPECT_CONTAINS(error_of([&] { make_directories(dir / "f/g"); }), "cannot create folder " + (dir / "f/g").string());
 }
 
+TEST(File, AFolderAppearsWholeOrNotAtAll) {
+  const TemporaryDirectory dir;
+  const auto fill = [&](const std::filesystem::path& folder) {
+    write_file_atomically(folder / "a", "1");
+    EXPECT_FALSE(std::filesystem::exists(dir / "x"));  // not before all is there
+  };
+  write_folder_atomically(dir / "x" / "", fill);
+  EXPECT_EQ(read_file(dir / "x" / "a"), "1");
+  std::filesystem::create_directory(dir / "empty");
+  write_folder_atomically(dir / "empty", [](const std::filesystem::path&) {});
+  EXPECT_CONTAINS(error_of([&] { write_folder_atomically(dir / "x", fill); }), "exists already");
+  EXPECT_CONTAINS(error_of([&] {
+                    write_folder_atomically(dir / "y", [&](const std::filesystem::path& folder) {
+                      write_file_atomically(folder / "a", "1");
+                      fail("no more");
+                    });
+                  }),
+                  "no more");
+  EXPECT_EQ(dir.list(), (std::vector<std::string>{"empty", "x"}));
+}
+
 TEST(MappedFile, HoldsTheBytes) {
   const TemporaryDirectory dir;
   write_file_atomically(dir / "f", "hello");

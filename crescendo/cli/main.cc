@@ -79,6 +79,8 @@ int main(int argc, char** argv) {
   add_data_command(app);
   add_tokenizer_command(app);
   add_text_command(app);
+  add_convert_command(app);
+  add_inspect_command(app);
   add_evaluate_command(app);
   add_version_command(app);
   try {

@@ -63,52 +63,71 @@ void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& wei
   make_directories(dir);
   TensorMap stored;
   for (const auto& [name, tensor] : weights) stored[name] = tensor.detach().to(at::kCPU, dtype).contiguous();
-  const Json config = {{"format", kFormat},
-                       {"model", value_to_json(info.model)},
-                       {"sampler", value_to_json(info.sampler)},
-                       {"training", info.training}};
+  const Json config = model_info_to_json(info);
   // The weights describe themselves, too.
   write_safetensors(dir / "model.safetensors", stored,
-                    {{"format", kFormat}, {"weights", "ema"}, {"config", config.dump()}});
+                    {{"format", kFormat}, {"weights", info.weights}, {"config", config.dump()}});
   std::string labels;
   for (const auto& label : info.labels) labels += label + "\n";
   if (!labels.empty()) write_file_atomically(dir / "labels.txt", labels);
   write_json(dir / "config.json", config);
 }
 
-ModelInfo load_model_info(const fs::path& dir) {
-  const fs::path path = dir / "config.json";
-  check(fs::exists(path), dir.string(), " is not a model directory: it has no config.json");
-  const Json config = read_json(path);
-  const std::string name = path.string();
-  check(config.is_object() && config.contains("format") && config["format"] == kFormat, name, " has not the format ",
+bool is_model_dir(const fs::path& dir) {
+  if (!fs::is_regular_file(dir / "config.json")) return false;
+  const Json config = read_json(dir / "config.json");
+  return config.is_object() && config.contains("format") && config["format"] == kFormat;
+}
+
+Json model_info_to_json(const ModelInfo& info) {
+  return {{"format", kFormat},
+          {"model", value_to_json(info.model)},
+          {"sampler", value_to_json(info.sampler)},
+          {"weights", info.weights},
+          {"training", info.training}};
+}
+
+ModelInfo model_info_from_json(const Json& config, const std::string& where) {
+  check(config.is_object() && config.contains("format") && config["format"] == kFormat, where, " has not the format ",
         kFormat, "; `crescendo convert` makes a model directory from published checkpoints");
   ModelInfo info;
   try {
     for (const auto& [key, value] : config.items()) {
       if (key == "model")
-        value_from_json(info.model, value, name + ": model");
+        value_from_json(info.model, value, where + ": model");
       else if (key == "sampler")
-        value_from_json(info.sampler, value, name + ": sampler");
+        value_from_json(info.sampler, value, where + ": sampler");
       else if (key == "training")
         info.training = value;
+      else if (key == "weights")
+        value_from_json(info.weights, value, where + ": weights");
       else
-        check(key == "format", name, " has no key '", key, "'; it may hold format, model, sampler and training");
+        check(key == "format", where, " has no key '", key, "'; it may hold format, model, sampler, weights and training");
     }
   } catch (const Error& e) {
     fail(e.what());  // a fault of the file, not of the command line
   }
   info.model.validate();
-  if (fs::exists(dir / "labels.txt")) {
-    std::istringstream lines(read_file(dir / "labels.txt"));
-    for (std::string line; std::getline(lines, line);) {
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      info.labels.push_back(line);
-    }
-    check(info.model.is_text() || static_cast<int64_t>(info.labels.size()) == info.model.classes,
-          (dir / "labels.txt").string(), " has ", info.labels.size(), " lines, the model ", info.model.classes,
-          " classes");
+  return info;
+}
+
+std::vector<std::string> read_labels(const fs::path& file, const ModelConfig& model) {
+  std::vector<std::string> labels;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    labels.push_back(line);
   }
+  check(model.is_text() || static_cast<int64_t>(labels.size()) == model.classes, file.string(), " has ", labels.size(),
+        " lines, the model ", model.classes, " classes");
+  return labels;
+}
+
+ModelInfo load_model_info(const fs::path& dir) {
+  const fs::path path = dir / "config.json";
+  check(fs::exists(path), dir.string(), " is not a model directory: it has no config.json");
+  ModelInfo info = model_info_from_json(read_json(path), path.string());
+  if (fs::exists(dir / "labels.txt")) info.labels = read_labels(dir / "labels.txt", info.model);
   return info;
 }
 

@@ -17,6 +17,7 @@ struct ModelInfo {
   SamplerOptions sampler;           // what `generate` uses unless told otherwise
   std::vector<std::string> labels;  // class models: name of each class; may be empty
   Json training = Json::object();   // summary of how it came about, free-form
+  std::string weights = "ema";      // or "raw": which of the two a training run keeps
 };
 
 // The default models in the box.
@@ -31,6 +32,15 @@ std::filesystem::path find_model(const std::string& name);
 void save_model(const std::filesystem::path& dir, const ModelInfo& info, const TensorMap& weights,
                 at::ScalarType dtype);
 ModelInfo load_model_info(const std::filesystem::path& dir);
+
+// A folder whose config.json says that it is a model directory.
+bool is_model_dir(const std::filesystem::path& dir);
+// config.json without the labels, there and back. `where` names it in errors.
+Json model_info_to_json(const ModelInfo& info);
+ModelInfo model_info_from_json(const Json& config, const std::string& where);
+// One name a line; their number must be that of the model's classes.
+std::vector<std::string> read_labels(const std::filesystem::path& file, const ModelConfig& model);
+
 // Mapped where nothing has to be converted.
 std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device,
                                      at::ScalarType dtype);

@@ -1,0 +1,36 @@
+// A file of weights in any form they come in: PyTorch's checkpoints, safetensors (a file, sharded, or a folder of
+// them). The form is told from the content, not from the name.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "crescendo/core/json.h"
+#include "crescendo/io/tensor_map.h"
+
+namespace crescendo {
+
+enum class FileForm { kTorchZip, kTorchLegacy, kSafetensors, kNpz, kNpy, kUnknown };
+// By the first bytes; a folder counts as safetensors where it holds some. Throws where `path` cannot be read.
+FileForm file_form(const std::filesystem::path& path);
+const char* form_name(FileForm form);
+
+struct Checkpoint {
+  std::string name;  // the path, for messages
+  FileForm form = FileForm::kUnknown;
+  // The dicts of tensors: "model", "model_ema". "": a file that holds one without a name.
+  std::map<std::string, TensorMap> sets;
+  Json args;                                    // arguments saved by the training program; null where there are none
+  Json config;                                  // Crescendo's own config.json, where this program wrote the file
+  std::map<std::string, std::string> metadata;  // of safetensors
+  std::vector<std::string> others;              // what else a PyTorch file holds: "optimizer", "epoch"
+};
+Checkpoint read_checkpoint(const std::filesystem::path& path);
+
+// Where a file of this program keeps its config: a key of a PyTorch file, and of safetensors' metadata.
+inline constexpr const char* kTorchConfigKey = "crescendo";
+inline constexpr const char* kMetadataConfigKey = "config";
+
+}  // namespace crescendo

@@ -61,6 +61,7 @@ bad_input() {
   refuses 1 "holds no" convert tests/golden/io_zip.pth --weights raw --out "$dir/out"
   refuses 1 "NumPy arrays" convert tests/golden/io_numpy.npz --out "$dir/out"
   refuses 1 "is a KL-VAE, not a model" convert models/shapes-64/tokenizer --out "$dir/out"
+  refuses 1 "crescendo convert $golden" generate --model $golden --class 1 --out "$dir/out"
   refuses 2 "--out" convert "$dir/text.pth"
   refuses 2 "--to must be dir or pth" convert "$dir/text.pth" --to onnx --out "$dir/out"
   refuses 2 "--weights must be ema|raw" convert "$dir/text.pth" --weights both --out "$dir/out"

@@ -19,6 +19,12 @@ bool has_tensors(const PickleValue& value) {
                      [](const auto& entry) { return entry.second.is(PickleValue::Kind::kTensor); });
 }
 
+// Null where the text is another program's.
+Json own_config(const std::string& text) {
+  const Json config = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return config.is_object() ? config : Json();
+}
+
 void read_torch(Checkpoint& out, const fs::path& path) {
   const PickleValue root = read_torch_file(path);
   check(root.is(PickleValue::Kind::kDict), out.name, ": expected a dict at the top, got ", root.kind_name());
@@ -32,7 +38,8 @@ void read_torch(Checkpoint& out, const fs::path& path) {
       out.others.push_back(name);
   }
   out.args = args_at(root, "args");
-  out.config = args_at(root, kTorchConfigKey);
+  if (const PickleValue* config = root.find(kTorchConfigKey); config && config->is(PickleValue::Kind::kString))
+    out.config = own_config(config->as_string());
 }
 
 void read_safe(Checkpoint& out, const fs::path& path) {
@@ -40,8 +47,7 @@ void read_safe(Checkpoint& out, const fs::path& path) {
   out.sets[""] = std::move(file.tensors);
   out.metadata = std::move(file.metadata);
   if (const auto it = out.metadata.find(kMetadataConfigKey); it != out.metadata.end())
-    out.config = Json::parse(it->second, nullptr, /*allow_exceptions=*/false);
-  if (!out.config.is_object()) out.config = nullptr;  // another program's "config"
+    out.config = own_config(it->second);
 }
 
 }  // namespace

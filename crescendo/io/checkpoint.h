@@ -29,7 +29,7 @@ struct Checkpoint {
 };
 Checkpoint read_checkpoint(const std::filesystem::path& path);
 
-// Where a file of this program keeps its config: a key of a PyTorch file, and of safetensors' metadata.
+// Where a file of this program keeps its config, as JSON text: a key of a PyTorch file, and of safetensors' metadata.
 inline constexpr const char* kTorchConfigKey = "crescendo";
 inline constexpr const char* kMetadataConfigKey = "config";
 

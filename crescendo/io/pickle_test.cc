@@ -336,11 +336,26 @@ TEST(Pickle, JsonThereAndBack) {
 }
 
 TEST(PickleWriter, WhatIsWrittenIsReadAgain) {
-  const Json json = Json::parse(R"({"a": [1, -2.5, "é", null, true, false], "b": {"c": 4294967296, "d": -3}})");
+  const Json json = Json::parse(R"({"a": [1, "é", null, true, false], "b": {"c": 4294967296, "d": -3}})");
   const std::string written = write_pickle(PickleValue::from_json(json), nullptr);
   EXPECT_TRUE(written.starts_with("\x80\x02"));
   EXPECT_EQ(to_json(parse(written)), json);
   EXPECT_EQ(parse(write_pickle(PickleValue::state_dict({}), nullptr)).type_name(), "collections.OrderedDict");
+}
+
+// PyTorch 1.13 stops at the instruction for floats.
+TEST(PickleWriter, FloatsAreTensorsWithoutDimensions) {
+  std::vector<Tensor> storages;
+  const std::string written = write_pickle(PickleValue::from_json(Json::parse("[0.0001, -2.5]")), [&](const Tensor& t) {
+    storages.push_back(t);
+    return std::to_string(storages.size() - 1);
+  });
+  EXPECT_EQ(written.find('G'), std::string::npos);
+  PickleOptions options;
+  options.load_storage = [&](const StorageId& id) { return storages.at(std::stoul(id.key)).reshape({id.numel}); };
+  const PickleValue read = parse(written, options);
+  EXPECT_TRUE(identical(read.items().at(0).as_tensor(), at::scalar_tensor(0.0001, at::kDouble)));
+  EXPECT_EQ(to_json(read).dump(), "[0.0001,-2.5]");
 }
 
 // weights_only=True refuses a Namespace, so the writer makes it a plain dict.

@@ -99,6 +99,18 @@ PickleValue PickleValue::from_json(const Json& json) {
 
 namespace {
 
+// JSON has no NaN and no infinities.
+Json number_to_json(double number) {
+  if (std::isfinite(number)) return number;
+  return std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf";
+}
+
+Json tensor_to_json(const Tensor& tensor) {
+  if (tensor.defined() && tensor.dim() == 0 && tensor.scalar_type() == at::kDouble)
+    return number_to_json(*tensor.data_ptr<double>());
+  return Json::object({{"tensor", describe_tensor(tensor)}});
+}
+
 // Shared branches are written out once per use, so a small pickle can stand for a huge text: hence the budget.
 Json to_json_within(const PickleValue& value, size_t& budget) {
   const size_t cost = value.is(PickleValue::Kind::kString) || value.is(PickleValue::Kind::kBytes) ||
@@ -115,11 +127,8 @@ Json to_json_within(const PickleValue& value, size_t& budget) {
       return value.as_bool();
     case Kind::kInt:
       return value.as_int();
-    case Kind::kFloat: {
-      const double number = value.as_number();
-      if (std::isfinite(number)) return number;
-      return std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf";
-    }
+    case Kind::kFloat:
+      return number_to_json(value.as_number());
     case Kind::kString:
     case Kind::kBytes:
     case Kind::kBigInt:
@@ -146,7 +155,7 @@ Json to_json_within(const PickleValue& value, size_t& budget) {
       return out;
     }
     case Kind::kTensor:
-      return Json::object({{"tensor", describe_tensor(value.as_tensor())}});
+      return tensor_to_json(value.as_tensor());
   }
   fail("pickle: value of unknown kind");
 }

@@ -70,7 +70,8 @@ class PickleValue {
   std::shared_ptr<const Content> content_;  // shared between copies; null for None
 };
 
-// The value as JSON: tensors become {"tensor": "float32 [3, 4]"}, sets and tuples lists, keys text. Numbers that JSON
+// The value as JSON: tensors become {"tensor": "float32 [3, 4]"} (a single float64 the number), sets and tuples lists,
+// keys text. Numbers that JSON
 // lacks (NaN, infinities) become text. Fails on values whose written-out form is unreasonably large.
 Json to_json(const PickleValue& value);
 

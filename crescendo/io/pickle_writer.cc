@@ -1,7 +1,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <bit>
 #include <unordered_map>
 
 #include "crescendo/core/check.h"
@@ -111,8 +110,8 @@ class Writer {
       case Kind::kInt:
         return integer(value.as_int());
       case Kind::kFloat:
-        op(kBinFloat);
-        return raw(__builtin_bswap64(std::bit_cast<uint64_t>(value.as_number())));
+        // PyTorch 1.13 refuses the instruction for floats; a tensor of no dimensions acts like a number and is allowed.
+        return tensor(at::scalar_tensor(value.as_number(), at::kDouble));
       case Kind::kString:
         return string(value.as_string());
       case Kind::kList:

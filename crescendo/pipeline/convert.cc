@@ -22,6 +22,7 @@ constexpr const char* kTokenizerFolder = "tokenizer";
 constexpr const char* kTextEncoderFolder = "text_encoder";
 
 std::unique_ptr<KlVae> open_tokenizer(const fs::path& path) {
+  if (fs::exists(path / kTokenizerFolder)) return load_tokenizer(path / kTokenizerFolder);  // of another model
   if (fs::exists(path / "config.json")) return load_tokenizer(path);
   const Checkpoint file = read_checkpoint(path);
   return kl_vae_from_checkpoint(tokenizer_weights(file), file.name);
@@ -34,12 +35,14 @@ at::ScalarType dtype_of(const TensorMap& weights) {
   return same && (first == at::kHalf || first == at::kBFloat16) ? first : at::kFloat;
 }
 
-// Large files are shared where the file system can: they are never written in place.
+// Weights are shared where the file system can: they are large, and no program writes them in place.
 void link_or_copy(const fs::path& from, const fs::path& to) {
   const fs::path file = fs::canonical(from);  // a download cache is full of symbolic links
   std::error_code error;
-  fs::create_hard_link(file, to, error);
-  if (!error) return;
+  if (from.extension() == ".safetensors") {
+    fs::create_hard_link(file, to, error);
+    if (!error) return;
+  }
   fs::copy_file(file, to, error);
   check(!error, "cannot copy ", from.string(), " to ", to.string(), ": ", error.message());
 }
@@ -93,7 +96,8 @@ int64_t latent_channels_of(const ConvertOptions& options) {
 
 }  // namespace
 
-OpenModel open_model(const fs::path& path, const ConvertOptions& options) {
+OpenModel open_model(const fs::path& given, const ConvertOptions& options) {
+  const fs::path path = checkpoint_path(given);
   OpenModel out;
   out.name = path.string();
   const int64_t tokenizer_channels = latent_channels_of(options);
@@ -149,7 +153,7 @@ void write_published(const OpenModel& model, const fs::path& out) {
   const Json& training = model.info.training;
   if (training.is_object() && training.contains("args"))
     root.emplace_back(PickleValue::string("args"), PickleValue::from_json(training["args"]));
-  root.emplace_back(PickleValue::string(kTorchConfigKey), PickleValue::from_json(model_info_to_json(model.info)));
+  root.emplace_back(PickleValue::string(kTorchConfigKey), PickleValue::string(model_info_to_json(model.info).dump()));
   write_torch_zip(out, PickleValue::dict(std::move(root)));
 }
 

@@ -146,6 +146,15 @@ TEST(Convert, AModelOfOnesOwnSurvivesEveryForm) {
     EXPECT_EQ(read_file(dir / name / "config.json"), read_file(dir / "own" / "config.json")) << name;
 }
 
+TEST(Convert, AFolderOfTheTrainingProgram) {
+  const TemporaryDirectory dir;
+  make_directories(dir / "run");
+  write_checkpoint(dir / "run" / "checkpoint-last.pth", ModelKind::kFarClass, {{"mask", true}});
+  convert(dir / "run", dir / "model");
+  expect_identical(stored(dir / "model"), weights_of(ModelKind::kFarClass, 2));
+  EXPECT_EQ(inspect(dir / "run")["kind"], "far-class");
+}
+
 TEST(Convert, DtypesAreChosenOrKept) {
   const TemporaryDirectory dir;
   write_checkpoint(dir / "x.pth", ModelKind::kFarClass, Json::object());
@@ -213,7 +222,7 @@ TEST(Convert, TheTokenizerJoinsWithoutItsForeignKeys) {
   expect_identical(vae->params().map(), KlVae::random(tiny_vae_config(), 3)->params().map());
   // A model directory passes it on, and a tokenizer's folder serves as well.
   convert(dir / "model", dir / "copy", {});
-  options.tokenizer = dir / "copy" / "tokenizer";
+  options.tokenizer = dir / "copy";
   convert(dir / "x.pth", dir / "third", options);
   expect_identical(load_tokenizer(dir / "third" / "tokenizer")->params().map(), vae->params().map());
 

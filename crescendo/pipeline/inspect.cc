@@ -162,7 +162,8 @@ Json inspect_model_dir(const fs::path& dir) {
 
 }  // namespace
 
-Json inspect(const fs::path& path) {
+Json inspect(const fs::path& given) {
+  const fs::path path = checkpoint_path(given);
   if (is_model_dir(path)) return inspect_model_dir(path);
   const FileForm form = file_form(path);
   return form == FileForm::kNpz || form == FileForm::kNpy ? inspect_arrays(path, form) : inspect_checkpoint(path);

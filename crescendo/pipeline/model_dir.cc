@@ -45,6 +45,7 @@ std::vector<fs::path> model_folders() {
 fs::path find_model(const std::string& given) {
   const std::string name = given.empty() ? kDefaultModel : given;
   if (fs::exists(fs::path(name) / "config.json")) return name;
+  check(!fs::is_regular_file(name), name, " is a file, not a model directory; `crescendo convert ", name, " --out DIR` makes one of a checkpoint");
   std::string searched;
   std::vector<std::string> known;
   for (const fs::path& folder : model_folders()) {

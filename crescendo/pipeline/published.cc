@@ -46,6 +46,11 @@ std::string sampler_for(const ModelConfig& model) {
 
 }  // namespace
 
+std::filesystem::path checkpoint_path(const std::filesystem::path& path) {
+  const auto last = path / "checkpoint-last.pth";
+  return !is_model_dir(path) && std::filesystem::exists(last) ? last : path;
+}
+
 const TensorMap& model_weights(const Checkpoint& file, WeightsChoice choice) {
   const std::string wanted = choice == WeightsChoice::kEma ? kEmaKey : kRawKey;
   const TensorMap* found = nullptr;

@@ -9,6 +9,9 @@
 
 namespace crescendo {
 
+// Training programs are told a folder and take its checkpoint-last.pth; any other path is itself.
+std::filesystem::path checkpoint_path(const std::filesystem::path& path);
+
 // A training run keeps the weights themselves and their average, which is what is sampled from.
 enum class WeightsChoice { kEma, kRaw };
 constexpr auto enum_table(WeightsChoice) {

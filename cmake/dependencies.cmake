@@ -30,6 +30,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees overlapping copies inside std::string operator+ that are not there (GCC bug 105651).
   target_compile_options(crescendo_flags INTERFACE -Wno-restrict)
 endif()
+if(CRESCENDO_FUZZ)
+  target_compile_options(crescendo_flags INTERFACE -Wno-unknown-warning-option -include ${CMAKE_SOURCE_DIR}/fuzz/clang14.h)
+endif()
 if(CRESCENDO_SANITIZER)
   target_compile_options(crescendo_flags INTERFACE -fsanitize=${CRESCENDO_SANITIZER} -fno-omit-frame-pointer
                                                    -fno-sanitize-recover=all)

@@ -131,7 +131,11 @@ KlVaeConfig kl_vae_config_from(const TensorMap& weights, const std::string& sour
   while (has(concat("encoder.down.0.block.", c.residual_blocks, ".conv1.weight"))) ++c.residual_blocks;
   c.middle = has("encoder.mid.block_1.conv1.weight");
   c.middle_attention = has("encoder.mid.attn_1.q.weight");
-  c.validate();
+  try {
+    c.validate();
+  } catch (const Error& e) {
+    fail(source, ": ", e.what());  // a fault of the file, not of the command line
+  }
   return c;
 }
 

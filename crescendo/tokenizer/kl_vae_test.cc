@@ -205,6 +205,14 @@ TEST(KlVaeCheckpoint, SizesComeFromShapes) {
     EXPECT_CONTAINS(test::error_of([&] { KlVae::from(config, weights, "weights"); }), "surplus");
   }
   EXPECT_CONTAINS(test::error_of([] { kl_vae_from_checkpoint({}, "a.ckpt"); }), "a.ckpt is no KL-VAE");
+  // Channels that no published group norm takes are the file's fault, not that of a command line.
+  try {
+    kl_vae_from_checkpoint(KlVae::random(small_config(), 1)->params().map(), "a.ckpt");
+    ADD_FAILURE() << "no error was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.exit_code(), 1);
+    EXPECT_CONTAINS(std::string(e.what()), "a.ckpt: tokenizer: 8 x 1 channels do not fall into 32 norm groups");
+  }
 }
 
 TEST(KlVaeCheckpoint, MatchesPublishedCode) {

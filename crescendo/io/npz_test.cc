@@ -33,7 +33,7 @@ std::string raw(const std::vector<T>& values) {
 }
 
 TEST(Npy, RoundTripOfEveryType) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   for (const auto dtype :
        {at::kHalf, at::kFloat, at::kDouble, at::kChar, at::kShort, at::kInt, at::kLong, at::kByte, at::kBool}) {
     for (const auto& tensor : {at::arange(0, 2).to(dtype), at::arange(0, 2).repeat({3, 4}).to(dtype),
@@ -45,7 +45,7 @@ TEST(Npy, RoundTripOfEveryType) {
 }
 
 TEST(Npy, WritesWhatNumPyWrites) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_npy(folder / "x.npy", at::tensor({1.0f, 2.0f, 3.0f}));
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }";
   header += std::string(128 - 10 - 1 - header.size(), ' ') + "\n";
@@ -96,7 +96,7 @@ TEST(Npy, ErrorsSayWhatIsWrong) {
   std::string dims;
   for (int i = 0; i < 65; ++i) dims += "1,";
   EXPECT_CONTAINS(parse_error(npy_of("'<f4'", "(" + dims + ")", "1234")), "more than 64 dimensions");
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   EXPECT_CONTAINS(error_of([&] { write_npy(folder / "x", at::zeros({2}, at::kBFloat16)); }), "bfloat16");
 }
 
@@ -111,7 +111,7 @@ TEST(Npy, EveryTruncationAndBitFlipIsHandled) {
 }
 
 TEST(Npz, RoundTrip) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const TensorMap tensors = {{"moments", at::arange(0, 24, at::kFloat).reshape({2, 3, 4})},
                              {"moments_flip", at::arange(0, 24, at::kFloat).reshape({4, 6}).t()},
                              {"n", at::scalar_tensor(3, at::kLong)}};
@@ -128,7 +128,7 @@ TEST(Npz, RoundTrip) {
 }
 
 TEST(Npz, ArraysInPieces) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   for (const auto zip64 : {Zip64::kWhenNeeded, Zip64::kAlways}) {
     write_file_atomically(folder / "x.npz", [&](std::ostream& out) {
       NpzWriter writer(out, zip64);
@@ -154,7 +154,7 @@ TEST(Npz, ArraysInPieces) {
 }
 
 TEST(Npz, ChecksumErrorsAreFound) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_npz(folder / "x.npz", {{"a", at::full({4}, 1.0f)}});
   std::string content = read_file(folder / "x.npz");
   content[content.find(raw<float>({1.0f})) + 1] ^= 1;

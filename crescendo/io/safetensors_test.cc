@@ -40,7 +40,7 @@ TensorMap sample_tensors() {
 }
 
 TEST(Safetensors, RoundTripIsBitExact) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const TensorMap tensors = sample_tensors();
   const std::map<std::string, std::string> metadata = {{"format", "pt"}, {"config", "{\"a\": 1}"}};
   write_safetensors(folder / "x.safetensors", tensors, metadata);
@@ -51,7 +51,7 @@ TEST(Safetensors, RoundTripIsBitExact) {
 }
 
 TEST(Safetensors, WritesAnAlignedHeaderWithSortedKeys) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_safetensors(folder / "x.safetensors", {{"b", at::ones({3}, at::kByte)}, {"a", at::ones({2})}});
   const std::string content = read_file(folder / "x.safetensors");
   const auto size = *reinterpret_cast<const uint64_t*>(content.data());
@@ -64,14 +64,14 @@ TEST(Safetensors, WritesAnAlignedHeaderWithSortedKeys) {
 }
 
 TEST(Safetensors, StridedTensorsAreWrittenDense) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const Tensor t = at::arange(0, 12, at::kFloat).reshape({3, 4}).t();
   write_safetensors(folder / "x.safetensors", {{"t", t}});
   EXPECT_TRUE(identical(read_safetensors(folder / "x.safetensors").tensors.at("t"), t));
 }
 
 TEST(Safetensors, TensorsOutliveTheFile) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   Tensor t;
   {
     write_safetensors(folder / "x.safetensors", {{"t", at::full({1000}, 3.0f)}});
@@ -82,7 +82,7 @@ TEST(Safetensors, TensorsOutliveTheFile) {
 }
 
 TEST(Safetensors, WritingToTheMappedTensorsDoesNotReachTheFile) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_safetensors(folder / "x.safetensors", {{"t", at::zeros({4})}});
   read_safetensors(folder / "x.safetensors").tensors.at("t").fill_(7);
   EXPECT_EQ(read_safetensors(folder / "x.safetensors").tensors.at("t").sum().item<float>(), 0.0f);
@@ -163,7 +163,7 @@ TEST(Safetensors, ElementCountsThatOverflowAreRefused) {
 }
 
 TEST(Safetensors, EveryTruncationAndBitFlipIsHandled) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_safetensors(folder / "x",
                     {{"w", at::arange(0, 6, at::kFloat).reshape({2, 3})}, {"m", at::ones({3}, at::kBool)}},
                     {{"k", "v"}});
@@ -179,7 +179,7 @@ TEST(Safetensors, EveryTruncationAndBitFlipIsHandled) {
 }
 
 TEST(Safetensors, WriterRefusesWhatTheFormatCannotHold) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const auto write = [&](const TensorMap& tensors, const std::map<std::string, std::string>& metadata = {}) {
     return error_of([&] { write_safetensors(folder / "x", tensors, metadata); });
   };
@@ -192,7 +192,7 @@ TEST(Safetensors, WriterRefusesWhatTheFormatCannotHold) {
 }
 
 TEST(Safetensors, ShardedModels) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   write_safetensors(folder / "a.safetensors", {{"x", at::ones({2})}, {"y", at::zeros({2})}}, {{"format", "pt"}});
   write_safetensors(folder / "b.safetensors", {{"z", at::full({2}, 3)}});
   const auto index = folder / "model.safetensors.index.json";
@@ -218,7 +218,7 @@ TEST(Safetensors, ShardedModels) {
 }
 
 TEST(Safetensors, FoldersAndMissingFiles) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   EXPECT_CONTAINS(error_of([&] { read_safetensors(folder.path()); }), "holds no safetensors file");
   EXPECT_CONTAINS(error_of([&] { read_safetensors(folder / "none.safetensors"); }), "none.safetensors");
   write_safetensors(folder / "one.safetensors", {{"x", at::ones({2})}});
@@ -230,9 +230,9 @@ TEST(Safetensors, FoldersAndMissingFiles) {
 }
 
 TEST(Safetensors, ReadsTheFixtures) {
-  if (!std::filesystem::exists(fixture(""))) GTEST_SKIP() << "no fixtures at " << fixture("");
+  CRESCENDO_NEEDS_SHARED("fixtures");
   int files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(fixture(""))) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(test::shared_path("fixtures"))) {
     if (entry.path().extension() != ".safetensors") continue;
     const auto file = read_safetensors(entry.path());
     EXPECT_FALSE(file.tensors.empty()) << entry.path();

@@ -1,58 +1,16 @@
-// What the tests of this folder share: scratch folders, the optional fixtures, and expectations about errors.
+// What the tests of this folder share beyond tests/support.h.
 #pragma once
 
 #include <ATen/ATen.h>
-#include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <string>
-#include <vector>
+#include <cstring>
 
-#include "crescendo/core/check.h"
+#include "tests/support.h"
 
 namespace crescendo {
 
-// A folder that is gone with the test.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "crescendo_io_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-// A file below $CRESCENDO_SHARED/fixtures (by default ../shared/fixtures).
-inline std::filesystem::path fixture(const std::string& name) {
-  const char* shared = std::getenv("CRESCENDO_SHARED");
-  return std::filesystem::path(shared ? shared : "../shared") / "fixtures" / name;
-}
-
-// The message of the Error that `f` must throw; any other exception fails the test.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  } catch (const std::exception& e) {
-    ADD_FAILURE() << "not an Error: " << e.what();
-    return {};
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
+using test::error_of;
+using test::TemporaryDirectory;
 
 // Succeeds or throws an Error; for inputs that may be valid or not.
 template <class F>
@@ -63,14 +21,8 @@ bool accepts(F&& f) {
   } catch (const Error& e) {
     EXPECT_STRNE(e.what(), "");
     return false;
-  } catch (const std::exception& e) {
-    ADD_FAILURE() << "not an Error: " << e.what();
-    return false;
   }
 }
-
-#define EXPECT_CONTAINS(text, part) \
-  EXPECT_NE(std::string(text).find(part), std::string::npos) << "'" << (text) << "' lacks '" << (part) << "'"
 
 // Same dtype, shape and bytes.
 inline bool identical(const at::Tensor& a, const at::Tensor& b) {

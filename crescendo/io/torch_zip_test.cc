@@ -160,7 +160,7 @@ TEST(TorchLegacy, StoragesMustMatchTheObject) {
 }
 
 TEST(TorchZipWriter, ThereAndBackIsBitExact) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const TensorMap golden = tensors_at(read_torch_file("tests/golden/io_zip.pth"), "model", "golden");
   write_torch_zip(folder / "x.pth",
                   PickleValue::dict({{PickleValue::string("model"), PickleValue::state_dict(golden)}}));
@@ -177,7 +177,7 @@ TEST(TorchZipWriter, ThereAndBackIsBitExact) {
 }
 
 TEST(TorchZipWriter, TiedWeightsStayTied) {
-  ScratchFolder folder;
+  TemporaryDirectory folder;
   const Tensor tied = at::arange(6, at::kFloat);
   write_torch_zip(folder / "x.pth", PickleValue::state_dict({{"a", tied}, {"b", tied}, {"part", tied.slice(0, 0, 3)}}));
   const TensorMap back = tensors_at(read_torch_file(folder / "x.pth"), "", "x.pth");
@@ -194,16 +194,16 @@ TEST(TorchFiles, TensorsAtNamesTheKeysThereAre) {
 }
 
 TEST(TorchFiles, Fixtures) {
-  if (!std::filesystem::exists(fixture("far_micro"))) GTEST_SKIP() << "needs the fixtures; CRESCENDO_SHARED names them";
+  CRESCENDO_NEEDS_SHARED("fixtures/far_micro");
   for (const char* name : {"far_micro", "mar_micro", "t2i_micro"}) {
-    const PickleValue root = read_torch_file(fixture(std::string(name) + "/checkpoint-last.pth"));
+    const PickleValue root = read_torch_file(test::shared_path(concat("fixtures/", name, "/checkpoint-last.pth")));
     const TensorMap raw = tensors_at(root, "model", name), ema = tensors_at(root, "model_ema", name);
     ASSERT_EQ(raw.size(), ema.size());
     for (const auto& [key, tensor] : raw) EXPECT_EQ(tensor.sizes(), ema.at(key).sizes()) << key;
     EXPECT_EQ(ema.at("mask_token").sizes(), (std::vector<int64_t>{1, 1, 64}));
     EXPECT_TRUE(args_at(root).is_object()) << name;
   }
-  const TensorMap vae = tensors_at(read_torch_file(fixture("vae_micro/kl16.ckpt")), "model", "vae");
+  const TensorMap vae = tensors_at(read_torch_file(test::shared_path("fixtures/vae_micro/kl16.ckpt")), "model", "vae");
   EXPECT_EQ(vae.at("quant_conv.weight").sizes(), (std::vector<int64_t>{32, 32, 1, 1}));
 }
 

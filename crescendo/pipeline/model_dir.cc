@@ -45,7 +45,8 @@ std::vector<fs::path> model_folders() {
 fs::path find_model(const std::string& given) {
   const std::string name = given.empty() ? kDefaultModel : given;
   if (fs::exists(fs::path(name) / "config.json")) return name;
-  check(!fs::is_regular_file(name), name, " is a file, not a model directory; `crescendo convert ", name, " --out DIR` makes one of a checkpoint");
+  check(!fs::is_regular_file(name), name, " is a file, not a model directory; `crescendo convert ", name,
+        " --out DIR` makes one of a checkpoint");
   std::string searched;
   std::vector<std::string> known;
   for (const fs::path& folder : model_folders()) {
@@ -103,7 +104,8 @@ ModelInfo model_info_from_json(const Json& config, const std::string& where) {
       else if (key == "weights")
         value_from_json(info.weights, value, where + ": weights");
       else
-        check(key == "format", where, " has no key '", key, "'; it may hold format, model, sampler, weights and training");
+        check(key == "format", where, " has no key '", key,
+              "'; it may hold format, model, sampler, weights and training");
     }
   } catch (const Error& e) {
     fail(e.what());  // a fault of the file, not of the command line

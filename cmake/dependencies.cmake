@@ -31,7 +31,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(crescendo_flags INTERFACE -Wno-restrict)
 endif()
 if(CRESCENDO_FUZZ)
-  target_compile_options(crescendo_flags INTERFACE -Wno-unknown-warning-option -include ${CMAKE_SOURCE_DIR}/fuzz/clang14.h)
+  target_compile_options(crescendo_flags INTERFACE -Wno-unknown-warning-option -include ${CMAKE_SOURCE_DIR}/cmake/clang14.h)
 endif()
 if(CRESCENDO_SANITIZER)
   target_compile_options(crescendo_flags INTERFACE -fsanitize=${CRESCENDO_SANITIZER} -fno-omit-frame-pointer

@@ -77,7 +77,7 @@ PngText png_text(const ModelInfo& info, const std::string& model, const Asked& a
 std::vector<Asked> asked_for(const Arguments& a, const ModelInfo& info, Request& request) {
   std::vector<Asked> kinds;
   if (info.model.is_text()) {
-    check_usage(a.classes.empty(), "this model makes pictures from text: use --prompt, not --class");
+    check(a.classes.empty(), "this model makes pictures from text: use --prompt, not --class");
     check_usage(!a.prompts.empty() + !a.prompts_file.empty() + !a.text_states.empty() == 1,
                 "this model makes pictures from text: use one of --prompt, --prompts and --text-states");
     for (const auto& prompt : a.prompts) kinds.push_back({replace_invalid_utf8(prompt)});

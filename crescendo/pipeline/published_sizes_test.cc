@@ -49,7 +49,7 @@ TEST_P(PublishedSizes, MakeAPicture) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Far, PublishedSizes, testing::Values("far-b", "far-l", "far-h"),
-                         [](const auto& info) { return std::string(1, info.param[4]); });
+                         [](const auto& size) { return std::string(1, size.param[4]); });
 
 }  // namespace
 }  // namespace crescendo

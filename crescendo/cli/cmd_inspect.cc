@@ -72,7 +72,8 @@ void print(const Json& found, bool all, const std::string& title) {
   if (found.contains("architecture")) {
     Json sizes = found["architecture"];
     sizes.erase("kind");
-    for (auto it = sizes.begin(); it != sizes.end();) it = *it == 0 ? sizes.erase(it) : std::next(it);  // what does not apply
+    for (auto it = sizes.begin(); it != sizes.end();)
+      it = *it == 0 ? sizes.erase(it) : std::next(it);  // what does not apply
     if (sizes.contains("heads") && sizes["heads"].is_null()) sizes["heads"] = "unknown (not in the file)";
     line("sizes", list_of(sizes));
   }

@@ -17,8 +17,12 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
-  command.add_option("--diffusion-steps", diffusion_steps, "inner (diffusion) steps: T, or A:B from the first to the last outer step")->group(group);
-  command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")->group(group);
+  command
+      .add_option("--diffusion-steps", diffusion_steps,
+                  "inner (diffusion) steps: T, or A:B from the first to the last outer step")
+      ->group(group);
+  command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
+      ->group(group);
   command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
 }
 
@@ -41,10 +45,13 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
   }
   if (mask) o.mask = MaskMode::kOn;
   if (no_mask) o.mask = MaskMode::kOff;
-  if (filter) o.filter = parse_enum<FilterType>(*filter, "--filter") == FilterType::kSpatial ? FilterChoice::kSpatial : FilterChoice::kFourier;
+  if (filter)
+    o.filter = parse_enum<FilterType>(*filter, "--filter") == FilterType::kSpatial ? FilterChoice::kSpatial
+                                                                                   : FilterChoice::kFourier;
   if (cfg) o.cfg = *cfg;
   if (cfg_schedule) {
-    check_usage(*cfg_schedule == "linear" || *cfg_schedule == "constant", "--cfg-schedule must be linear or constant, got '", *cfg_schedule, "'");
+    check_usage(*cfg_schedule == "linear" || *cfg_schedule == "constant",
+                "--cfg-schedule must be linear or constant, got '", *cfg_schedule, "'");
     o.cfg_schedule = parse_enum<CfgSchedule>(*cfg_schedule, "--cfg-schedule");
   }
   if (temperature) o.temperature = *temperature;

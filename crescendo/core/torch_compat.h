@@ -6,7 +6,8 @@
 
 namespace crescendo {
 
-// While it lives, matrix products on `device` run in `dtype` over fp32 parameters (mixed precision). Does nothing for fp32.
+// While it lives, matrix products on `device` run in `dtype` over fp32 parameters (mixed precision). Does nothing for
+// fp32.
 class Autocast {
  public:
   Autocast(at::DeviceType device, at::ScalarType dtype) : device_(device), on_(dtype != at::kFloat) {

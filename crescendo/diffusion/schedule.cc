@@ -55,7 +55,8 @@ Schedule schedule_of(const std::vector<int64_t>& timesteps) {
 }
 
 std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start) {
-  check_usage(start >= 0 && start < kTrainingTimesteps, "the first timestep must be in 0..", kTrainingTimesteps - 1, ", got ", start);
+  check_usage(start >= 0 && start < kTrainingTimesteps, "the first timestep must be in 0..", kTrainingTimesteps - 1,
+              ", got ", start);
   check_usage(steps >= 1 && steps <= start + 1, "diffusion steps must be in 1..", start + 1, ", got ", steps);
   if (steps == 1) return {0};
   std::vector<int64_t> timesteps;

@@ -19,9 +19,9 @@ std::string npy(const std::string& header, const std::string& data, int version 
   return out + header + data;
 }
 std::string npy_of(const std::string& descr, const std::string& shape, const std::string& data, bool fortran = false) {
-  return npy("{'descr': " + descr + ", 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': " + shape +
-                 ", }\n",
-             data);
+  return npy(
+      "{'descr': " + descr + ", 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': " + shape + ", }\n",
+      data);
 }
 Tensor parse(const std::string& content) { return parse_npy(own_bytes(content, "x.npy")); }
 std::string parse_error(const std::string& content) {

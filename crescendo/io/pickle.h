@@ -46,8 +46,8 @@ struct PickleOptions {
 PickleValue parse_pickle(const Bytes& bytes, const PickleOptions& options = {}, size_t* consumed = nullptr);
 
 // Writes protocol 2, in the subset that torch.load(weights_only=True) accepts since PyTorch 1.13, where it knows no
-// floats: they become float64 tensors without dimensions, which to_json() shows as numbers. `add_storage` is called for each tensor
-// and gives the key under which its content, contiguous, is stored. Big ints, bytes and sets are refused.
+// floats: they become float64 tensors without dimensions, which to_json() shows as numbers. `add_storage` is called for
+// each tensor and gives the key under which its content, contiguous, is stored. Big ints, bytes and sets are refused.
 std::string write_pickle(const PickleValue& value, const std::function<std::string(const Tensor&)>& add_storage);
 
 }  // namespace crescendo

@@ -26,7 +26,8 @@ Json ShapesScore::to_json() const {
 }
 
 ShapesScore score_shapes(const std::vector<Image>& images, const std::vector<int64_t>& labels) {
-  check(images.size() == labels.size() && !images.empty(), "score_shapes: ", images.size(), " images with ", labels.size(), " labels");
+  check(images.size() == labels.size() && !images.empty(), "score_shapes: ", images.size(), " images with ",
+        labels.size(), " labels");
   ShapesScore score;
   std::vector<SceneObject> objects;
   for (size_t i = 0; i < images.size(); ++i) {
@@ -44,7 +45,8 @@ ShapesScore score_shapes(const std::vector<Image>& images, const std::vector<int
     objects.push_back(detections[largest].object);
   }
   constexpr int64_t kDataImages = 4000;
-  const SpreadRatio ratio = spread_ratio(measure_spread(objects), singles_spread(/*seed=*/0, kDataImages, images.front().width));
+  const SpreadRatio ratio =
+      spread_ratio(measure_spread(objects), singles_spread(/*seed=*/0, kDataImages, images.front().width));
   score.centre_spread = ratio.centre;
   score.size_spread = ratio.radius;
   return score;

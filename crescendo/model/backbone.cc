@@ -100,8 +100,10 @@ Tensor Backbone::encode(const Tensor& tokens, const Tensor& condition, const Tok
     const Tensor rows = condition.expand({batch, buffer, config_.width}) + encoder_position_.slice(1, 0, buffer);
     x = at::cat({rows, x}, 1);  // (B, buffer + V, D)
   }
-  const BlockInput in{
-      config_.is_text() ? condition : Tensor(), padding_bias(mask, x), {dropout.attention, dropout.generator}, {dropout.projection, dropout.generator}};
+  const BlockInput in{config_.is_text() ? condition : Tensor(),
+                      padding_bias(mask, x),
+                      {dropout.attention, dropout.generator},
+                      {dropout.projection, dropout.generator}};
   return encoder_norm_(run(encoder_blocks_, z_proj_ln_(x), in));
 }
 
@@ -118,8 +120,10 @@ Tensor Backbone::decode(const Tensor& encoded, const Tensor& condition, const To
     }
     x = at::cat({x.slice(1, 0, buffer), all}, 1);  // (B, buffer + L, D)
   }
-  const BlockInput in{
-      config_.is_text() ? condition : Tensor(), std::nullopt, {dropout.attention, dropout.generator}, {dropout.projection, dropout.generator}};
+  const BlockInput in{config_.is_text() ? condition : Tensor(),
+                      std::nullopt,
+                      {dropout.attention, dropout.generator},
+                      {dropout.projection, dropout.generator}};
   x = decoder_norm_(run(decoder_blocks_, x + decoder_position_, in));
   return x.slice(1, buffer) + diffusion_position_;  // (B, L, D)
 }

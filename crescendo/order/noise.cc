@@ -20,7 +20,8 @@ Tensor SeededNoise::draw(uint32_t purpose, int64_t a, int64_t b) const {
   float* data = out.data_ptr<float>();
   at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      Rng rng(seeds_[static_cast<size_t>(i)], static_cast<Draw>(purpose), static_cast<uint32_t>(a), static_cast<uint32_t>(b));
+      Rng rng(seeds_[static_cast<size_t>(i)], static_cast<Draw>(purpose), static_cast<uint32_t>(a),
+              static_cast<uint32_t>(b));
       rng.fill_normal({data + static_cast<size_t>(i) * per_image, per_image});
     }
   });
@@ -40,12 +41,18 @@ Tensor SeededNoise::order() const {
   return out.to(device_);
 }
 
-GivenNoise::GivenNoise(const TensorMap& tensors, const NoiseSource& fallback, int64_t batch, int64_t tokens, int64_t channels)
+GivenNoise::GivenNoise(const TensorMap& tensors, const NoiseSource& fallback, int64_t batch, int64_t tokens,
+                       int64_t channels)
     : fallback_(fallback) {
   for (const auto& [name, tensor] : tensors) {
     const auto expect = [&, &tensor = tensor, &name = name](int64_t leading, std::vector<int64_t> rest) {
-      check(tensor.dim() == leading + static_cast<int64_t>(rest.size()) && tensor.sizes().slice(static_cast<size_t>(leading)) == at::IntArrayRef(rest),
-            "noise file: ", name, " must be [", leading == 2 ? "S, T, " : leading == 1 ? "S, " : "", at::IntArrayRef(rest), "], got ", tensor.sizes());
+      check(tensor.dim() == leading + static_cast<int64_t>(rest.size()) &&
+                tensor.sizes().slice(static_cast<size_t>(leading)) == at::IntArrayRef(rest),
+            "noise file: ", name, " must be [",
+            leading == 2   ? "S, T, "
+            : leading == 1 ? "S, "
+                           : "",
+            at::IntArrayRef(rest), "], got ", tensor.sizes());
     };
     if (name == "noise_init") {
       expect(1, {batch, tokens, channels});
@@ -57,7 +64,8 @@ GivenNoise::GivenNoise(const TensorMap& tensors, const NoiseSource& fallback, in
       expect(0, {batch, tokens});
       order_ = tensor.to(at::kLong);
       const Tensor sorted = std::get<0>(at::sort(order_, 1));
-      check(at::equal(sorted, at::arange(tokens, at::kLong).expand({batch, tokens})), "noise file: each row of order must be a permutation of 0..", tokens - 1);
+      check(at::equal(sorted, at::arange(tokens, at::kLong).expand({batch, tokens})),
+            "noise file: each row of order must be a permutation of 0..", tokens - 1);
     } else {
       fail("noise file: unknown tensor ", name, "; it may hold noise_init, noise_step and order");
     }
@@ -72,8 +80,8 @@ Tensor GivenNoise::initial(int64_t s) const {
 
 Tensor GivenNoise::step(int64_t s, int64_t n) const {
   if (!step_.defined()) return fallback_.step(s, n);
-  check(s < step_.size(0) && n < step_.size(1), "noise file: noise_step holds ", step_.size(0), " outer and ", step_.size(1),
-        " inner steps, the plan has more");
+  check(s < step_.size(0) && n < step_.size(1), "noise file: noise_step holds ", step_.size(0), " outer and ",
+        step_.size(1), " inner steps, the plan has more");
   return step_[s][n].to(fallback_.initial(s).device());
 }
 

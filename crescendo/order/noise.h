@@ -12,9 +12,9 @@ namespace crescendo {
 class NoiseSource {
  public:
   virtual ~NoiseSource() = default;
-  virtual Tensor initial(int64_t s) const = 0;        // x_T of outer step s: (B, L, C)
+  virtual Tensor initial(int64_t s) const = 0;          // x_T of outer step s: (B, L, C)
   virtual Tensor step(int64_t s, int64_t n) const = 0;  // (B, L, C)
-  virtual Tensor order() const = 0;                   // (B, L) int64: the last positions are revealed first
+  virtual Tensor order() const = 0;                     // (B, L) int64: the last positions are revealed first
 };
 
 // Image b draws from the stream of seeds[b] alone, so it is the same in any batch.
@@ -32,7 +32,8 @@ class SeededNoise : public NoiseSource {
   at::Device device_;
 };
 
-// Tensors `noise_init` [S, B, L, C], `noise_step` [S, T, B, L, C] and `order` [B, L]; what is absent comes from `fallback`.
+// Tensors `noise_init` [S, B, L, C], `noise_step` [S, T, B, L, C] and `order` [B, L]; what is absent comes from
+// `fallback`.
 class GivenNoise : public NoiseSource {
  public:
   // Throws where a tensor's shape does not fit `batch`, tokens and channels, or `order` is no permutation.

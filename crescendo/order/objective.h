@@ -49,7 +49,9 @@ struct ObjectiveOptions {
     v("target", s.target, "clean (the latent itself, DMS) or next-level (its next low-pass, the ablation)");
     v("level_draw", s.level_draw, "a level per image or one per batch");
     v("level_power", s.level_power, "levels are drawn as F u^power, u uniform; above 1 favours low levels");
-    v("mask", s.mask, "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (what a sampler meets at level i, r_i unused)");
+    v("mask", s.mask,
+      "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (what a "
+      "sampler meets at level i, r_i unused)");
     v("mask_min_low", s.mask_min_low, "r_i at the lowest level");
     v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
     v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
@@ -81,7 +83,8 @@ struct ObjectiveResult {
 
 // latents (B, C, H, W) in scaled units; condition (B, *, D) from the model with gradient; image_seeds: one stream each;
 // batch_seed names the stream of what is drawn once per batch.
-ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& options, const Lowpass& lowpass, const Tensor& latents,
-                          const Tensor& condition, const std::vector<uint64_t>& image_seeds, uint64_t batch_seed);
+ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& options, const Lowpass& lowpass,
+                          const Tensor& latents, const Tensor& condition, const std::vector<uint64_t>& image_seeds,
+                          uint64_t batch_seed);
 
 }  // namespace crescendo

@@ -19,8 +19,8 @@ struct Preset {
   std::string_view name;
   std::vector<int64_t> levels;  // told to the head; empty: spread evenly
   bool mask;
-  bool ramp_reaches;    // linear guidance ends at s (paper) or one step short of it (published)
-  bool constant_cfg;    // unless a schedule is asked for
+  bool ramp_reaches;  // linear guidance ends at s (paper) or one step short of it (published)
+  bool constant_cfg;  // unless a schedule is asked for
   TemperatureRun temperature;
   int64_t inner_first, inner_last;
 };
@@ -28,8 +28,22 @@ struct Preset {
 const std::vector<Preset>& presets() {
   static const std::vector<Preset> table{
       {"paper", {}, true, true, false, TemperatureRun::kConstant, 40, 100},
-      {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, TemperatureRun::kCosineFrom080, 100, 100},
-      {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, TemperatureRun::kLinearFrom085, 100, 100},
+      {"published-nomask",
+       {0, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+       false,
+       false,
+       false,
+       TemperatureRun::kCosineFrom080,
+       100,
+       100},
+      {"published-mask",
+       {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11},
+       true,
+       false,
+       false,
+       TemperatureRun::kLinearFrom085,
+       100,
+       100},
       {"published-t2i", {0, 2, 3, 4, 5, 6, 7, 8, 10, 13}, true, false, true, TemperatureRun::kCosineFrom080, 100, 100},
       {"mar", {}, true, false, false, TemperatureRun::kConstant, 100, 100},
   };
@@ -43,15 +57,19 @@ const Preset& find_preset(const std::string& name) {
   const std::string near_name = nearest_name(name, names);
   std::string list;
   for (const auto& n : names) list += (list.empty() ? "" : ", ") + n;
-  usage_error("no sampler preset '", name, "'; there are ", list, near_name.empty() ? "" : " (did you mean " + near_name + "?)");
+  usage_error("no sampler preset '", name, "'; there are ", list,
+              near_name.empty() ? "" : " (did you mean " + near_name + "?)");
 }
 
 double temperature_at(TemperatureRun run, double t, int64_t k, int64_t steps) {
   const auto x = static_cast<double>(k), s = static_cast<double>(steps);
   switch (run) {
-    case TemperatureRun::kConstant: return t;
-    case TemperatureRun::kCosineFrom080: return 0.8 + (t - 0.8) * (1 - std::cos(kHalfPi * (x + 1) / s));
-    case TemperatureRun::kLinearFrom085: return 0.85 + (t - 0.85) * x / s;
+    case TemperatureRun::kConstant:
+      return t;
+    case TemperatureRun::kCosineFrom080:
+      return 0.8 + (t - 0.8) * (1 - std::cos(kHalfPi * (x + 1) / s));
+    case TemperatureRun::kLinearFrom085:
+      return 0.85 + (t - 0.85) * x / s;
   }
   fail("plan: no temperature run number ", static_cast<int>(run));
 }
@@ -70,16 +88,21 @@ std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
 }
 
 void check_options(const SamplerOptions& o, const ModelConfig& model) {
-  check_usage(o.steps == 0 || o.levels.empty(), "--steps and --levels contradict each other: the list of levels is one per step");
+  check_usage(o.steps == 0 || o.levels.empty(),
+              "--steps and --levels contradict each other: the list of levels is one per step");
   check_usage(o.steps >= 0, "the number of steps must be at least 1, got ", o.steps);
   check_usage(std::isfinite(o.cfg) && o.cfg >= 0, "cfg must be a number of at least 0, got ", o.cfg);
-  check_usage(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be a number of at least 0, got ", o.temperature);
-  check_usage(o.diffusion_steps.size() <= 2, "diffusion steps are T or first:last, got ", o.diffusion_steps.size(), " numbers");
+  check_usage(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be a number of at least 0, got ",
+              o.temperature);
+  check_usage(o.diffusion_steps.size() <= 2, "diffusion steps are T or first:last, got ", o.diffusion_steps.size(),
+              " numbers");
   for (const int64_t t : o.diffusion_steps)
     check_usage(t >= 1 && t <= kTrainingTimesteps, "diffusion steps must be in 1..", kTrainingTimesteps, ", got ", t);
   for (size_t k = 0; k < o.levels.size(); ++k) {
-    check_usage(o.levels[k] >= 0 && o.levels[k] < model.levels, "levels must be in 0..", model.levels - 1, " for this model, got ", o.levels[k]);
-    check_usage(k == 0 || o.levels[k] > o.levels[k - 1], "levels must increase, got ", o.levels[k], " after ", k ? o.levels[k - 1] : 0);
+    check_usage(o.levels[k] >= 0 && o.levels[k] < model.levels, "levels must be in 0..", model.levels - 1,
+                " for this model, got ", o.levels[k]);
+    check_usage(k == 0 || o.levels[k] > o.levels[k - 1], "levels must increase, got ", o.levels[k], " after ",
+                k ? o.levels[k - 1] : 0);
   }
 }
 
@@ -95,7 +118,8 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
   plan.keep_predicted = plan.random_order = true;
   int64_t masked = tokens;
   for (int64_t k = 0; k < steps; ++k) {
-    const int64_t left = k + 1 == steps ? 0 : std::max<int64_t>(1, std::min(masked - 1, cosine_masked(tokens, k + 1, steps)));
+    const int64_t left =
+        k + 1 == steps ? 0 : std::max<int64_t>(1, std::min(masked - 1, cosine_masked(tokens, k + 1, steps)));
     const double share = static_cast<double>(tokens - left) / static_cast<double>(tokens);
     const double s = o.cfg_schedule == CfgSchedule::kConstant ? o.cfg : 1 + (o.cfg - 1) * share;
     plan.steps.push_back({0, std::nullopt, masked, s, o.temperature, inner_at(inner, k, steps)});
@@ -108,7 +132,8 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
 
 int64_t cosine_masked(int64_t tokens, int64_t k, int64_t steps) {
   if (k == 0) return tokens;
-  return static_cast<int64_t>(std::floor(static_cast<double>(tokens) * std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
+  return static_cast<int64_t>(std::floor(static_cast<double>(tokens) *
+                                         std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
 }
 
 int64_t Plan::inner_steps() const {
@@ -126,12 +151,15 @@ std::vector<std::string> sampler_preset_names() {
 Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   const Preset& preset = find_preset(o.preset);
   check_options(o, model);
-  std::vector<int64_t> inner = o.diffusion_steps.empty() ? std::vector{preset.inner_first, preset.inner_last} : o.diffusion_steps;
+  std::vector<int64_t> inner =
+      o.diffusion_steps.empty() ? std::vector{preset.inner_first, preset.inner_last} : o.diffusion_steps;
   if (inner.size() == 1) inner.push_back(inner[0]);
 
   const bool mar_model = model.kind == ModelKind::kMarClass, mar_preset = preset.name == "mar";
-  check_usage(mar_model == mar_preset, mar_model ? "a MAR model is sampled with --preset mar, got " : "the preset mar needs a MAR model, got preset ",
-              o.preset);
+  check_usage(
+      mar_model == mar_preset,
+      mar_model ? "a MAR model is sampled with --preset mar, got " : "the preset mar needs a MAR model, got preset ",
+      o.preset);
   Plan plan;
   if (mar_preset) {
     plan = mar_plan(o, inner, model);
@@ -140,16 +168,18 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     const bool preset_levels = o.levels.empty() && !preset.levels.empty();
     if (levels.empty()) {
       const int64_t steps = o.steps ? o.steps : std::min<int64_t>(10, model.levels);
-      check_usage(steps <= model.levels, "steps must be in 1..", model.levels, " (this model has ", model.levels, " levels), got ", steps);
+      check_usage(steps <= model.levels, "steps must be in 1..", model.levels, " (this model has ", model.levels,
+                  " levels), got ", steps);
       levels = spread_levels(steps, model.levels);
     } else if (preset_levels) {
       const auto published = static_cast<int64_t>(levels.size());
-      check_usage(o.steps == 0 || o.steps == published, "preset ", o.preset, " has ", published, " steps, got ", o.steps,
-                  "; use --levels or --preset paper for another number");
-      check_usage(*std::max_element(levels.begin(), levels.end()) < model.levels, "preset ", o.preset, " needs more than the ", model.levels,
-                  " levels of this model; use --preset paper");
+      check_usage(o.steps == 0 || o.steps == published, "preset ", o.preset, " has ", published, " steps, got ",
+                  o.steps, "; use --levels or --preset paper for another number");
+      check_usage(*std::max_element(levels.begin(), levels.end()) < model.levels, "preset ", o.preset,
+                  " needs more than the ", model.levels, " levels of this model; use --preset paper");
     }
-    const bool mask = o.mask == MaskMode::kAuto ? (preset.name == "paper" ? model.masked : preset.mask) : o.mask == MaskMode::kOn;
+    const bool mask =
+        o.mask == MaskMode::kAuto ? (preset.name == "paper" ? model.masked : preset.mask) : o.mask == MaskMode::kOn;
     const auto steps = static_cast<int64_t>(levels.size());
     plan.random_order = mask;
     for (int64_t k = 0; k < steps; ++k) {
@@ -157,9 +187,11 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
       step.level = static_cast<double>(levels[static_cast<size_t>(k)]);
       if (k + 1 < steps) step.filter = levels[static_cast<size_t>(k + 1)];
       step.masked = mask ? cosine_masked(model.tokens(), k, steps) : 0;
-      const bool constant = o.cfg_schedule == CfgSchedule::kConstant || (o.cfg_schedule == CfgSchedule::kPreset && preset.constant_cfg);
+      const bool constant =
+          o.cfg_schedule == CfgSchedule::kConstant || (o.cfg_schedule == CfgSchedule::kPreset && preset.constant_cfg);
       const int64_t ramp = preset.ramp_reaches ? steps - 1 : steps;
-      step.guidance = constant || ramp == 0 ? o.cfg : 1 + (o.cfg - 1) * static_cast<double>(k) / static_cast<double>(ramp);
+      step.guidance =
+          constant || ramp == 0 ? o.cfg : 1 + (o.cfg - 1) * static_cast<double>(k) / static_cast<double>(ramp);
       step.temperature = temperature_at(preset.temperature, o.temperature, k, steps);
       step.inner_steps = inner_at(inner, k, steps);
       plan.steps.push_back(step);
@@ -169,8 +201,11 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   }
   plan.solver = o.solver;
   plan.start_timestep = o.start_timestep;
-  for (const Step& step : plan.steps) solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);  // throws where there is none
-  plan.filter = o.filter == FilterChoice::kModel ? model.filter : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial : FilterType::kFourier;
+  for (const Step& step : plan.steps)
+    solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);  // throws where there is none
+  plan.filter = o.filter == FilterChoice::kModel     ? model.filter
+                : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial
+                                                     : FilterType::kFourier;
   return plan;
 }
 

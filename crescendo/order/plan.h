@@ -1,7 +1,7 @@
 // Sampling as data: a plan is a list of outer steps, made by pure functions and executed by one sampler (sample.h).
 //
-// A preset says how levels, masks, guidance, temperature and inner steps run over the outer steps; options change single
-// choices. The plan itself can be printed (--dry-run) and tested without a model.
+// A preset says how levels, masks, guidance, temperature and inner steps run over the outer steps; options change
+// single choices. The plan itself can be printed (--dry-run) and tested without a model.
 #pragma once
 
 #include <optional>

@@ -46,7 +46,8 @@ Ints inner(const Plan& p) {
   return column(p, [](const Step& s) { return s.inner_steps; });
 }
 void expect_near(const std::vector<double>& values, auto formula) {
-  for (size_t k = 0; k < values.size(); ++k) EXPECT_NEAR(values[k], formula(static_cast<double>(k)), 1e-12) << "step " << k;
+  for (size_t k = 0; k < values.size(); ++k)
+    EXPECT_NEAR(values[k], formula(static_cast<double>(k)), 1e-12) << "step " << k;
 }
 std::vector<double> guidance(const Plan& p) {
   return column(p, [](const Step& s) { return s.guidance; });
@@ -107,7 +108,9 @@ TEST(Plan, PaperForAnyNumberOfSteps) {
         EXPECT_EQ(p.steps[k].temperature, 1.0);
         if (k == 0) continue;
         EXPECT_GT(level[k], level[k - 1]);
-        EXPECT_LE(std::abs(static_cast<double>(level[k]) - static_cast<double>(k) * static_cast<double>(most - 1) / static_cast<double>(steps - 1)), 0.5);
+        EXPECT_LE(std::abs(static_cast<double>(level[k]) -
+                           static_cast<double>(k) * static_cast<double>(most - 1) / static_cast<double>(steps - 1)),
+                  0.5);
         EXPECT_EQ(p.steps[k - 1].filter, level[k]);  // as much as the next step was trained to see
       }
       EXPECT_FALSE(p.steps.back().filter.has_value());
@@ -204,7 +207,8 @@ TEST(Plan, MarRevealsEachTokenOnce) {
     for (size_t k = 1; k < m.size(); ++k) {
       EXPECT_LT(m[k], m[k - 1]);  // at least one token a step
       EXPECT_GE(m[k], 1);
-      const auto cosine = static_cast<int64_t>(std::floor(256 * std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
+      const auto cosine = static_cast<int64_t>(
+          std::floor(256 * std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
       EXPECT_EQ(m[k], std::max<int64_t>(1, std::min(m[k - 1] - 1, cosine)));
     }
     for (size_t k = 0; k < m.size(); ++k) {
@@ -234,7 +238,8 @@ TEST(Plan, ErrorsNameTheOption) {
     change(o);
     return usage_error_of([&] { make_plan(o, model); });
   };
-  EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }), "no sampler preset 'papr'; there are paper, published-nomask");
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }),
+                  "no sampler preset 'papr'; there are paper, published-nomask");
   EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }), "did you mean paper?");
   EXPECT_CONTAINS(error([](auto& o) { o.levels = {0, 4, 4}; }), "levels must increase, got 4 after 4");
   EXPECT_CONTAINS(error([](auto& o) { o.levels = {4, 2}; }), "levels must increase, got 2 after 4");
@@ -261,13 +266,12 @@ TEST(Plan, ErrorsNameTheOption) {
                   "preset published-nomask has 10 steps, got 5");
   ModelConfig few;
   few.levels = 8;
-  EXPECT_CONTAINS(error([](auto& o) { o.preset = "published-nomask"; }, few), "needs more than the 8 levels of this model");
+  EXPECT_CONTAINS(error([](auto& o) { o.preset = "published-nomask"; }, few),
+                  "needs more than the 8 levels of this model");
   // MAR and FAR do not mix.
   EXPECT_CONTAINS(error([](auto& o) { o.preset = "mar"; }), "needs a MAR model");
   EXPECT_CONTAINS(error([](auto& o) { o.preset = "paper"; }, mar()), "sampled with --preset mar, got paper");
-  const auto mar_error = [&](auto change) {
-    return error([&](auto& o) { o.preset = "mar", change(o); }, mar());
-  };
+  const auto mar_error = [&](auto change) { return error([&](auto& o) { o.preset = "mar", change(o); }, mar()); };
   EXPECT_CONTAINS(mar_error([](auto& o) { o.levels = {0, 1}; }), "MAR has no frequency levels");
   EXPECT_CONTAINS(mar_error([](auto& o) { o.steps = 257; }), "steps must be in 1..256, got 257");
   EXPECT_CONTAINS(mar_error([](auto& o) { o.mask = MaskMode::kOff; }), "masked by nature");

@@ -13,13 +13,14 @@ namespace {
 struct Stopped {};
 
 // The tokens of one outer step, at the needed rows only: z (2 or 1 times M, D), conditional first -> (M, C).
-Tensor sample_tokens(const Head& head, const Tensor& z, const Step& step, const Schedule& schedule, Solver solver, Tensor x_T,
-                     const StepNoiseFn& noise, const std::function<void()>& on_evaluation) {
+Tensor sample_tokens(const Head& head, const Tensor& z, const Step& step, const Schedule& schedule, Solver solver,
+                     Tensor x_T, const StepNoiseFn& noise, const std::function<void()>& on_evaluation) {
   const bool guided = z.size(0) != x_T.size(0);
   const auto dtype = z.scalar_type();
   const Tensor level = at::full({1, 1}, step.level, z.options());
   const Tensor y = head.condition(z, level);  // (M or 2M, W), the same at every inner step
-  const Tensor times = head.time_embedding(at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));  // (T, W)
+  const Tensor times =
+      head.time_embedding(at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));  // (T, W)
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
     const Tensor input = (guided ? at::cat({x, x}) : x).to(dtype);
     const Tensor out = head.forward(input, y + times[i]).to(at::kFloat);  // (M or 2M, 2C)
@@ -34,7 +35,8 @@ Tensor sample_tokens(const Head& head, const Tensor& z, const Step& step, const 
 
 }  // namespace
 
-Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks) {
+Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
+              const SampleHooks& hooks) {
   const at::NoGradGuard no_grad;
   const ModelConfig& m = model.config();
   const int64_t batch = condition.size(0), tokens_per_image = m.tokens(), channels = m.token_channels();
@@ -45,7 +47,8 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
   const auto float_options = at::TensorOptions(model.device()).dtype(at::kFloat);
 
   // Place of each position in the order: a position is hidden while its place is below the number of masked tokens.
-  const Tensor place = plan.random_order ? std::get<1>(at::sort(noise.order(), 1)).to(model.device()) : Tensor();  // (B, L)
+  const Tensor place =
+      plan.random_order ? std::get<1>(at::sort(noise.order(), 1)).to(model.device()) : Tensor();  // (B, L)
   const int64_t total_inner = plan.inner_steps();
   int64_t done_inner = 0;
   Tensor tokens = at::zeros({batch, tokens_per_image, channels}, float_options);  // x_0: nothing is known yet
@@ -63,7 +66,8 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
       const Tensor input = tokens.to(model.dtype());
       const auto twice = [&](const Tensor& t) { return guided ? at::cat({t, t}) : t; };
       if (mask.any()) mask.missing = twice(mask.missing);
-      const Tensor z = model.backbone().forward(twice(input), guided ? at::cat({condition, null}) : condition, mask);  // (B or 2B, L, D)
+      const Tensor z = model.backbone().forward(twice(input), guided ? at::cat({condition, null}) : condition,
+                                                mask);  // (B or 2B, L, D)
 
       // Rows whose prediction somebody reads: MAR predicts each token once; without a filter only the tokens that stay
       // visible are kept. A filter mixes neighbours, so it reads all.
@@ -79,14 +83,16 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
       const Tensor z_rows = guided ? at::cat({pick(z.slice(0, 0, batch)), pick(z.slice(0, batch))}) : pick(z);
 
       const Schedule schedule = solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);
-      Tensor predicted = sample_tokens(model.head(), z_rows, step, schedule, plan.solver, pick(noise.initial(k)),
-                                       [&](int64_t n) { return pick(noise.step(k, n)); },
-                                       [&] {
-                                         ++done_inner;
-                                         if (hooks.on_inner_step && !hooks.on_inner_step(done_inner, total_inner)) throw Stopped{};
-                                       });  // (M, C)
+      Tensor predicted = sample_tokens(
+          model.head(), z_rows, step, schedule, plan.solver, pick(noise.initial(k)),
+          [&](int64_t n) { return pick(noise.step(k, n)); },
+          [&] {
+            ++done_inner;
+            if (hooks.on_inner_step && !hooks.on_inner_step(done_inner, total_inner)) throw Stopped{};
+          });  // (M, C)
       if (rows.defined()) {
-        const Tensor base = plan.keep_predicted ? tokens.reshape({-1, channels}) : at::zeros({batch * tokens_per_image, channels}, float_options);
+        const Tensor base = plan.keep_predicted ? tokens.reshape({-1, channels})
+                                                : at::zeros({batch * tokens_per_image, channels}, float_options);
         predicted = base.index_copy(0, rows, predicted);
       }
       tokens = predicted.view({batch, tokens_per_image, channels});

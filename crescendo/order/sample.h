@@ -19,8 +19,9 @@ struct SampleHooks {
   std::function<void(int64_t k, const Tensor& tokens)> on_input;
 };
 
-// `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the tokenizer's
-// scaled units, or an undefined tensor where a hook stopped it.
-Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks = {});
+// `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
+// tokenizer's scaled units, or an undefined tensor where a hook stopped it.
+Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
+              const SampleHooks& hooks = {});
 
 }  // namespace crescendo

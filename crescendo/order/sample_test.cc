@@ -42,7 +42,8 @@ void expect_published_sample(const std::string& name, const std::string& prefix,
   if (model->config().is_text())
     condition = backbone.text_condition(expected.at(prefix + "text"));
   else
-    condition = backbone.class_condition(expected.at(expected.contains(prefix + "labels") ? prefix + "labels" : "backbone.labels"));
+    condition = backbone.class_condition(
+        expected.at(expected.contains(prefix + "labels") ? prefix + "labels" : "backbone.labels"));
 
   int64_t seen = 0;
   SampleHooks hooks;

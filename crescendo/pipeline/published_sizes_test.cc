@@ -1,5 +1,5 @@
-// The published sizes end to end: B, L and H with random weights, the full KL-16 decoder, 256 x 256 pictures. Few steps,
-// but every layer at its full width.
+// The published sizes end to end: B, L and H with random weights, the full KL-16 decoder, 256 x 256 pictures. Few
+// steps, but every layer at its full width.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

@@ -10,7 +10,8 @@ namespace crescendo {
 
 enum class LrShape { kConstant, kCosine, kLinear };
 constexpr auto enum_table(LrShape) {
-  return std::array{EnumName{LrShape::kConstant, "constant"}, EnumName{LrShape::kCosine, "cosine"}, EnumName{LrShape::kLinear, "linear"}};
+  return std::array{EnumName{LrShape::kConstant, "constant"}, EnumName{LrShape::kCosine, "cosine"},
+                    EnumName{LrShape::kLinear, "linear"}};
 }
 
 struct LrOptions {

@@ -14,13 +14,16 @@ void LoopOptions::validate() const {
   check_usage(std::isfinite(lr) && lr >= 0, "train.lr must be at least 0, got ", lr);
   check_usage(grad_clip >= 0, "train.grad_clip must be at least 0, got ", grad_clip);
   check_usage(ema >= 0 && ema < 1, "train.ema must be in [0, 1), got ", ema);
-  check_usage(precision == "fp32" || precision == "bf16", "train.precision must be fp32 or bf16, got '", precision, "'");
+  check_usage(precision == "fp32" || precision == "bf16", "train.precision must be fp32 or bf16, got '", precision,
+              "'");
   check_usage(log_images >= 1, "train.log_images must be at least 1, got ", log_images);
   check_usage(sample_images >= 0, "train.sample_images must be at least 0, got ", sample_images);
   check_usage(save_minutes > 0, "train.save_minutes must be above 0, got ", save_minutes);
   check_usage(max_bad_steps >= 1, "train.max_bad_steps must be at least 1, got ", max_bad_steps);
-  check_usage(lr_schedule.warmup_images >= 0, "train.lr_schedule.warmup_images must be at least 0, got ", lr_schedule.warmup_images);
-  check_usage(lr_schedule.end >= 0 && lr_schedule.end <= 1, "train.lr_schedule.end must be in 0..1, got ", lr_schedule.end);
+  check_usage(lr_schedule.warmup_images >= 0, "train.lr_schedule.warmup_images must be at least 0, got ",
+              lr_schedule.warmup_images);
+  check_usage(lr_schedule.end >= 0 && lr_schedule.end <= 1, "train.lr_schedule.end must be in 0..1, got ",
+              lr_schedule.end);
 }
 
 std::vector<std::string> train_preset_names() { return {"paper", "published"}; }

@@ -29,7 +29,8 @@ struct LoopOptions {
   static void fields(Self& s, V&& v) {
     v("images", s.images, "images to train on, repeats counted");
     v("batch", s.batch, "images per step");
-    v("micro_batch", s.micro_batch, "images per forward pass, their gradients added up; on a CPU each thread takes one; 0 is the whole batch");
+    v("micro_batch", s.micro_batch,
+      "images per forward pass, their gradients added up; on a CPU each thread takes one; 0 is the whole batch");
     v("lr", s.lr, "peak learning rate (published: 1e-4 per 256 images of batch)");
     v("lr_schedule", s.lr_schedule, "how the learning rate runs");
     v("adamw", s.adamw, "the optimizer");

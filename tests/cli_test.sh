@@ -136,7 +136,8 @@ help() {
   refuses 2 'configs/shapes-64-tokenizer' tokenizer train
   is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
   for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
-    'tokenizer reconstruct' 'evaluate shapes'; do
+    'tokenizer reconstruct' 'evaluate shapes' 'evaluate geneval' 'text tokenize' 'text encode' \
+    convert inspect; do
     ok $command --help
     is "$command --help has no group Common" grep -q '^Common:' stdout
     is "$command --help has not two examples" [ "$(grep -c '^  crescendo ' stdout)" -eq 2 ]

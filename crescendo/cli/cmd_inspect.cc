@@ -109,8 +109,9 @@ void add_inspect_command(CLI::App& app) {
   command->add_option("path", a->path, "PyTorch checkpoint, safetensors (or its index), .npz, .npy, or a folder")
       ->required()
       ->type_name("FILE|DIR");
-  command->add_flag("--json", a->common.json, "print as JSON, with every tensor");
-  command->add_flag("--verbose", a->common.verbose, "list every tensor; otherwise those of a kind share a line");
+  command->add_flag("--json", a->common.json, "print as JSON, with every tensor")->group("Common");
+  command->add_flag("--verbose", a->common.verbose, "list every tensor; otherwise those of a kind share a line")
+      ->group("Common");
   add_examples(*command, {"inspect checkpoint-last.pth", "inspect far-base --json"});
   command->callback([a] {
     a->common.apply();

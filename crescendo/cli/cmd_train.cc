@@ -134,8 +134,8 @@ void run(Arguments& a) {
   a.common.apply();
   Recipe recipe = resolve(a);
   TrainConfig& config = recipe.config;
-  check_usage(!a.out.empty(), "where to? Use --out DIR");
   if (a.common.dry_run) return print_json(value_to_json(recipe));
+  check_usage(!a.out.empty(), "where to? Use --out DIR");
   check_writable(a.out, true);
   check_run_folder(a.out, a.resume);
   catch_interrupts();

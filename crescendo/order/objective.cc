@@ -1,6 +1,7 @@
 #include "crescendo/order/objective.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
@@ -88,10 +89,13 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
   return d;
 }
 
-// Of its own, so that parts of a batch may be computed at the same time.
-at::Generator dropout_generator(at::Device device, uint64_t seed) {
-  at::Generator generator = at::globalContext().defaultGenerator(device).clone();
-  generator.set_current_seed(derive_seed(seed, static_cast<uint64_t>(Draw::kDropout)));
+// On a CPU one of its own, so that parts of a batch may be computed at the same time. (Not a clone of the default one:
+// LibTorch 1.13 leaks those.) Elsewhere parts come one after the other.
+at::Generator dropout_generator(at::Device device, uint64_t image_seed) {
+  const uint64_t seed = derive_seed(image_seed, static_cast<uint64_t>(Draw::kDropout));
+  if (device.is_cpu()) return at::make_generator<at::CPUGeneratorImpl>(seed);
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  generator.set_current_seed(seed);
   return generator;
 }
 

@@ -107,7 +107,7 @@ TEST(Backbone, ConditionAndDropoutMatter) {
     EXPECT_GT(relative_l2(backbone.forward(tokens, two, {}), z), 1e-3);
     EXPECT_GT(relative_l2(backbone.forward(tokens, backbone.null_condition(1), {}), z), 1e-3);
     EXPECT_TRUE(at::equal(backbone.forward(tokens, one, {}), z));
-    for (const BackboneDropout dropout : {BackboneDropout{0.3, 0}, BackboneDropout{0, 0.3}}) {
+    for (const BackboneDropout& dropout : {BackboneDropout{0.3, 0}, BackboneDropout{0, 0.3}}) {
       at::manual_seed(5);
       const Tensor dropped = backbone.forward(tokens, one, {}, dropout);
       EXPECT_GT(relative_l2(dropped, z), 1e-3);

@@ -103,7 +103,9 @@ TEST(Plan, PaperForAnyNumberOfSteps) {
       const auto level = levels(p);
       ASSERT_EQ(static_cast<int64_t>(level.size()), steps);
       EXPECT_EQ(level[0], 0);
-      if (steps > 1) EXPECT_EQ(level.back(), most - 1);
+      if (steps > 1) {
+        EXPECT_EQ(level.back(), most - 1);
+      }
       for (size_t k = 0; k < level.size(); ++k) {
         EXPECT_EQ(p.steps[k].temperature, 1.0);
         if (k == 0) continue;

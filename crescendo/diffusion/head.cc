@@ -1,6 +1,7 @@
 #include "crescendo/diffusion/head.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cmath>
 
@@ -17,6 +18,12 @@ Tensor sinusoids(const Tensor& t) {
   const Tensor k = at::arange(half, t.options().dtype(at::kFloat));
   const Tensor angles = t.to(at::kFloat).unsqueeze(1) * at::exp(k * (-std::log(10000.0) / half));  // (M, 128)
   return at::cat({at::cos(angles), at::sin(angles)}, 1);                                           // (M, 256)
+}
+
+// In fp32 whatever the weights are in, and under autocast too: at t = 999 an error in eps is multiplied by hundreds.
+Tensor exact_linear(const Linear& layer, const Tensor& x) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  return at::linear(x.to(at::kFloat), layer.weight.to(at::kFloat), layer.bias.to(at::kFloat));
 }
 
 Tensor modulate(const Tensor& x, const Tensor& shift, const Tensor& scale) { return x * (1 + scale) + shift; }
@@ -46,6 +53,8 @@ Head::Head(const Scope& scope, const HeadConfig& c)
   final_linear_ = Linear(scope / "final_layer.linear", c.width, 2 * c.token_channels, Init::kZeros);
 }
 
+double Head::final_eps() { return kEps; }
+
 Tensor Head::time_embedding(const Tensor& t) const {
   return time2_(at::silu(time0_(sinusoids(t).to(time0_.weight.scalar_type()))));
 }
@@ -57,10 +66,11 @@ Tensor Head::condition(const Tensor& z, const Tensor& level) const {
 
 Tensor Head::forward(const Tensor& x_t, const Tensor& y) const {
   const Tensor silu_y = at::silu(y);
-  Tensor x = input_proj_(x_t);  // (M, W)
+  Tensor x = exact_linear(input_proj_, x_t);  // (M, W) fp32, like every sum of the residual stream
   for (const Block& block : blocks_) x = block(x, silu_y);
-  const auto m = final_modulation_(silu_y).chunk(2, -1);
-  return final_linear_(modulate(at::layer_norm(x, {config_.width}, {}, {}, kEps), m[0], m[1]));  // (M, 2C)
+  const auto m = exact_linear(final_modulation_, silu_y).chunk(2, -1);
+  return exact_linear(final_linear_,
+                      modulate(at::layer_norm(x, {config_.width}, {}, {}, kEps), m[0], m[1]));  // (M, 2C)
 }
 
 }  // namespace crescendo

@@ -33,11 +33,12 @@ class Head {
     Linear mlp0, mlp2, modulation;
     Tensor operator()(const Tensor& x, const Tensor& silu_y) const;
   };
-  // Read by the packed path, which states the same function in fewer products.
+  // Read by FusedHead, which states the same function in fewer passes.
   const std::vector<Block>& blocks() const { return blocks_; }
   const Linear& input_proj() const { return input_proj_; }
   const Linear& final_modulation() const { return final_modulation_; }
   const Linear& final_linear() const { return final_linear_; }
+  static double final_eps();  // of the normalisation in the last layer
 
  private:
   HeadConfig config_;

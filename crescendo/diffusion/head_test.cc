@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "crescendo/core/torch_compat.h"
 #include "crescendo/diffusion/gaussian.h"
 #include "crescendo/io/safetensors.h"
 #include "tests/fixture_weights.h"
@@ -115,6 +116,28 @@ TEST(Head, RowsAreIndependent) {
     EXPECT_LT(relative_l2(small.head.forward(x.slice(0, i, i + 1), y.slice(0, i, i + 1))[0], out[i]), 1e-5);
   const Tensor shared = small.head.forward(x, y.slice(0, 0, 1));
   EXPECT_LT(relative_l2(shared, small.head.forward(x, y.slice(0, 0, 1).expand({5, 12}))), 1e-5);
+}
+
+// At t = 999 a sampler multiplies an error in eps by hundreds, so only the branches may be rounded to bf16.
+TEST(Head, WayThroughIsInFp32) {
+  Small small(true);
+  const Tensor x = at::randn({5, 4}), y = at::randn({5, 12});
+  const auto mixed = [&] {
+    const Autocast autocast(at::kCPU, at::kBFloat16);
+    return small.head.forward(x, y);
+  };
+  EXPECT_GT(relative_l2(mixed(), small.head.forward(x, y)), 1e-5);
+  for (const auto& [name, p] : small.params.items())  // no branches: their gates are the last third
+    if (name.find("res_blocks") != std::string::npos && name.find("adaLN_modulation") != std::string::npos)
+      p.narrow(0, 24, 12).zero_();
+  EXPECT_LT(relative_l2(mixed(), small.head.forward(x, y)), 1e-6);
+  const Tensor expected = small.head.forward(x, y);
+  small.params.to(at::kCPU, at::kBFloat16);  // weights alone are rounded, x and the sums are not
+  const Tensor rounded = small.head.forward(x, y.to(at::kBFloat16));
+  EXPECT_EQ(rounded.scalar_type(), at::kFloat);
+  const Tensor finer = small.head.forward(x + 1e-4, y.to(at::kBFloat16));
+  EXPECT_GT((finer - rounded).abs().max().item<double>(), 0);  // bf16 would not tell these apart
+  EXPECT_LT(relative_l2(rounded, expected), 0.05);
 }
 
 }  // namespace

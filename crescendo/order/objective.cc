@@ -18,6 +18,8 @@ namespace crescendo {
 
 namespace {
 
+constexpr int64_t kTerminalTimestep = kTrainingTimesteps - 1;
+
 int64_t draw_level(const ObjectiveOptions& o, uint64_t seed, int64_t levels) {
   const double u = Rng(seed, Draw::kLevel).uniform();
   return std::min(levels - 1, static_cast<int64_t>(static_cast<double>(levels) * std::pow(u, o.level_power)));
@@ -34,6 +36,12 @@ double draw_mask_ratio(const ObjectiveOptions& o, int64_t level, int64_t levels,
     const double ratio = 1.0 - kStd * std::abs(rng.normal());
     if (ratio >= low) return ratio;
   }
+}
+
+int64_t draw_timestep(const ObjectiveOptions& o, Rng& rng) {
+  if (o.terminal_share > 0 && rng.uniform() < o.terminal_share) return kTerminalTimestep;
+  const double u = o.timestep_power == 1.0 ? rng.uniform() : std::pow(rng.uniform(), 1.0 / o.timestep_power);
+  return std::min(kTerminalTimestep, static_cast<int64_t>(static_cast<double>(kTrainingTimesteps) * u));
 }
 
 // What is random about a batch.
@@ -69,12 +77,7 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
       levels[b] = leveled ? draw_level(o, shared, m.levels) : m.levels;
       drop[b] = Rng(seed, Draw::kLabelDrop).uniform() < o.label_dropout;
       Rng timestep(seed, Draw::kTimestep);
-      for (int64_t i = 0; i < draws * tokens; ++i) {
-        const double u =
-            o.timestep_power == 1.0 ? timestep.uniform() : std::pow(timestep.uniform(), 1.0 / o.timestep_power);
-        t[b * draws * tokens + i] =
-            std::min(kTrainingTimesteps - 1, static_cast<int64_t>(static_cast<double>(kTrainingTimesteps) * u));
-      }
+      for (int64_t i = 0; i < draws * tokens; ++i) t[b * draws * tokens + i] = draw_timestep(o, timestep);
       const auto numbers = static_cast<size_t>(draws * tokens * channels);
       Rng(seed, Draw::kDiffusion).fill_normal({noise + static_cast<size_t>(b) * numbers, numbers});
       if (!missing) continue;
@@ -108,13 +111,15 @@ void ObjectiveOptions::validate() const {
   share("mask_min_low", mask_min_low);
   share("mask_min_high", mask_min_high);
   share("label_dropout", label_dropout);
+  share("terminal_share", terminal_share);
   check_usage(attention_dropout >= 0 && attention_dropout < 1 && projection_dropout >= 0 && projection_dropout < 1,
               "objective: dropout must be in [0, 1), got ", attention_dropout, " and ", projection_dropout);
   check_usage(diffusion_batch_mul >= 1 && diffusion_batch_mul <= 1024,
               "objective: diffusion_batch_mul must be in 1..1024, got ", diffusion_batch_mul);
   check_usage(level_power > 0 && timestep_power > 0, "objective: level_power and timestep_power must be above 0, got ",
               level_power, " and ", timestep_power);
-  check_usage(vb_weight >= 0, "objective: vb_weight must be at least 0, got ", vb_weight);
+  check_usage(vb_weight >= 0 && terminal_weight >= 0,
+              "objective: vb_weight and terminal_weight must be at least 0, got ", vb_weight, " and ", terminal_weight);
   check_usage(loss_over == LossOver::kAll || mask != MaskDraw::kOff, "objective: loss_over=masked needs a mask");
 }
 
@@ -173,7 +178,12 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, cons
   const Tensor times = model.head().time_embedding(t.to(device)).view({-1, width});
   const Tensor output = model.head().forward(x_t, repeat(y) + times).to(at::kFloat);  // (M, 2C)
   const DiffusionLoss parts = diffusion_loss(output, x0, x_t, t, noise);
-  const Tensor token_loss = (parts.mse + o.vb_weight * parts.vb).view({batch, draws, tokens}).mean({1});  // (B, L)
+  Tensor mse = parts.mse;
+  if (o.terminal_weight != 1.0) {
+    const Tensor terminal = (t == kTerminalTimestep).to(device);
+    mse = at::where(terminal, mse * o.terminal_weight, mse);
+  }
+  const Tensor token_loss = (mse + o.vb_weight * parts.vb).view({batch, draws, tokens}).mean({1});  // (B, L)
 
   Tensor image_loss;  // (B)
   if (o.loss_over == LossOver::kMasked) {

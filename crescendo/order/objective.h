@@ -39,6 +39,8 @@ struct ObjectiveOptions {
   LossOver loss_over = LossOver::kAll;
   int64_t diffusion_batch_mul = 4;
   double timestep_power = 1.0;
+  double terminal_share = 0.0;
+  double terminal_weight = 1.0;
   double vb_weight = 1.0;
   double label_dropout = 0.1;
   double attention_dropout = 0.1;
@@ -58,6 +60,10 @@ struct ObjectiveOptions {
     v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
     v("diffusion_batch_mul", s.diffusion_batch_mul, "draws of (t, noise) per token");
     v("timestep_power", s.timestep_power, "t is drawn as 1000 u^(1/power), u uniform; above 1 favours high noise");
+    v("terminal_share", s.terminal_share,
+      "share of draws moved to the last timestep, 999, where a sampler starts and multiplies an error in eps by "
+      "hundreds");
+    v("terminal_weight", s.terminal_weight, "weight of the squared error in eps at the last timestep");
     v("vb_weight", s.vb_weight, "weight of the variational bound that trains the variance");
     v("label_dropout", s.label_dropout, "share of images trained without their condition");
     v("attention_dropout", s.attention_dropout, "dropout on attention weights");

@@ -77,8 +77,10 @@ double reference_loss(const Batch& batch, const ObjectiveOptions& o, int64_t b, 
   const uint64_t seed = seeds(b + 1).back();
   Rng timestep(seed, Draw::kTimestep);
   std::vector<int64_t> t;
-  for (int64_t i = 0; i < draws * tokens; ++i)
-    t.push_back(static_cast<int64_t>(1000 * std::pow(timestep.uniform(), 1 / o.timestep_power)));
+  for (int64_t i = 0; i < draws * tokens; ++i) {
+    const bool terminal = o.terminal_share > 0 && timestep.uniform() < o.terminal_share;
+    t.push_back(terminal ? 999 : static_cast<int64_t>(1000 * std::pow(timestep.uniform(), 1 / o.timestep_power)));
+  }
   const Tensor noise = at::empty({draws, tokens, channels});
   Rng(seed, Draw::kDiffusion).fill_normal({noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
 
@@ -98,7 +100,8 @@ double reference_loss(const Batch& batch, const ObjectiveOptions& o, int64_t b, 
       const Tensor y = model.head().condition(z[l].unsqueeze(0), at::full({1, 1}, static_cast<double>(level)));
       const DiffusionLoss loss =
           diffusion_loss(model.head().forward(x_t, y + model.head().time_embedding(time)), x0, x_t, time, eps);
-      sum += loss.mse.item<double>() + o.vb_weight * loss.vb.item<double>();
+      const double weight = time.item<int64_t>() == 999 ? o.terminal_weight : 1;
+      sum += weight * loss.mse.item<double>() + o.vb_weight * loss.vb.item<double>();
       ++count;
     }
   }
@@ -133,6 +136,20 @@ TEST(Objective, PatchesWithoutMasks) {
   o.timestep_power = 2;
   o.diffusion_batch_mul = 3;
   expect_reference(config, o);
+}
+TEST(Objective, TerminalTimestepDrawnAndWeighted) {
+  ObjectiveOptions o = plain();
+  o.terminal_share = 0.3;
+  o.terminal_weight = 50;
+  expect_reference(tiny_config(), o);
+  o.terminal_share = 1;  // nothing else is drawn, and the weight is all that differs
+  o.vb_weight = 0;
+  o.level_weight = false;
+  const at::NoGradGuard no_grad;
+  const Batch batch(4);
+  const double weighted = batch(o).loss.item<double>();
+  o.terminal_weight = 1;
+  EXPECT_NEAR(weighted, 50 * batch(o).loss.item<double>(), 1e-4 * weighted);
 }
 TEST(Objective, NextLevelTarget) {
   ObjectiveOptions o = plain();

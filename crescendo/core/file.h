@@ -46,4 +46,8 @@ class MappedFile {
   size_t size_;
 };
 
+// Tells the system that these bytes of a MappedFile are not needed now, so that they stop counting as this program's
+// memory. What was written to them is lost; reading them again reads the file.
+void release_pages(std::span<const std::byte> mapped);
+
 }  // namespace crescendo

@@ -196,6 +196,22 @@ TEST(MappedFile, HoldsTheBytes) {
   EXPECT_EQ(file->bytes()[4], std::byte{'o'});
 }
 
+TEST(MappedFile, ReleasesWholePagesOnly) {
+  const TemporaryDirectory dir;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  write_file_atomically(dir / "f", std::string(3 * page, 'a'));
+  const auto file = MappedFile::open(dir / "f");
+  // A written page shows whether it was given back: the file's own byte returns.
+  for (size_t i = 0; i < 3; ++i) const_cast<std::byte&>(file->bytes()[i * page]) = std::byte{'b'};
+  release_pages(file->bytes().subspan(1, 2 * page));  // the second page is inside, the first and third in part
+  EXPECT_EQ(file->bytes()[0], std::byte{'b'});
+  EXPECT_EQ(file->bytes()[page], std::byte{'a'});
+  EXPECT_EQ(file->bytes()[2 * page], std::byte{'b'});
+  release_pages(file->bytes().subspan(page - 1, 2));  // no whole page
+  release_pages({});
+  EXPECT_EQ(file->bytes()[page], std::byte{'a'});
+}
+
 TEST(MappedFile, EmptyFilesAndErrors) {
   const TemporaryDirectory dir;
   write_file_atomically(dir / "empty", "");

@@ -15,7 +15,7 @@ static_assert(std::endian::native == std::endian::little, "the file formats here
 Bytes map_bytes(const std::filesystem::path& path) {
   auto file = MappedFile::open(path);
   const auto data = file->bytes();
-  return {data, std::move(file), path.string()};
+  return {data, std::move(file), path.string(), /*mapped=*/true};
 }
 
 Bytes own_bytes(std::string content, std::string name) {
@@ -63,7 +63,12 @@ Tensor tensor_over(const Bytes& bytes, std::span<const int64_t> sizes, at::Scala
     return copy;
   }
   return at::from_blob(
-      data, shape, [owner = bytes.owner](void*) mutable { owner.reset(); }, options);
+      data, shape,
+      [owner = bytes.owner, pages = bytes.mapped ? bytes.data : std::span<const std::byte>()](void*) mutable {
+        release_pages(pages);
+        owner.reset();
+      },
+      options);
 }
 
 }  // namespace crescendo

@@ -22,11 +22,12 @@ struct Bytes {
   std::span<const std::byte> data;
   std::shared_ptr<const void> owner;  // keeps `data` alive
   std::string name;                   // for messages: the file's path
+  bool mapped = false;                // pages of a file, which come back when they are read again
 
   size_t size() const { return data.size(); }
   // A part of the same bytes; the caller has checked the range.
   Bytes part(size_t offset, size_t size, std::string part_name) const {
-    return {data.subspan(offset, size), owner, std::move(part_name)};
+    return {data.subspan(offset, size), owner, std::move(part_name), mapped};
   }
 };
 
@@ -49,7 +50,8 @@ std::optional<int64_t> checked_numel(std::span<const int64_t> sizes);
 std::optional<int64_t> checked_bytes(int64_t numel, at::ScalarType dtype);
 
 // A tensor over all of `bytes`, whose size must be that of the sizes and dtype. It shares the memory and keeps it
-// alive; unaligned data is copied. Bytes of a bool tensor must be 0 or 1 (anything else is undefined behaviour in C++).
+// alive; unaligned data is copied. The pages of a mapped file are given back as soon as no tensor needs them. Bytes of
+// a bool tensor must be 0 or 1 (anything else is undefined behaviour in C++).
 Tensor tensor_over(const Bytes& bytes, std::span<const int64_t> sizes, at::ScalarType dtype);
 
 }  // namespace crescendo

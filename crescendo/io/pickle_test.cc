@@ -376,5 +376,12 @@ TEST(PickleWriter, RefusesWhatWeightsOnlyWouldRefuse) {
   EXPECT_CONTAINS(write_error(PickleValue::tensor({})), "undefined");
 }
 
+// Found by fuzzing: a few bytes that share each branch twice stood for a stream too large for the reader.
+TEST(PickleWriter, SharedBranchesHaveALimit) {
+  const auto doubled = [](size_t times) { return parse("K\1" + repeated("2\x86", times) + "."); };
+  EXPECT_NO_THROW(parse(write_pickle(doubled(16), nullptr)));
+  EXPECT_CONTAINS(error_of([&] { write_pickle(doubled(40), nullptr); }), "more than 4000000 values");
+}
+
 }  // namespace
 }  // namespace crescendo

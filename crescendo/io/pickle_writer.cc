@@ -28,7 +28,12 @@ class Writer {
  private:
   using Kind = PickleValue::Kind;
 
-  void op(Opcode opcode) { out_ += static_cast<char>(opcode); }
+  // A shared branch is written once per use, so a small value can become a huge stream: no larger than what is read.
+  void op(Opcode opcode) {
+    check(++ops_ <= PickleOptions{}.max_values, "pickle: written out, the data has more than ",
+          PickleOptions{}.max_values, " values");
+    out_ += static_cast<char>(opcode);
+  }
   template <class T>
   void raw(T value) {
     out_.append(reinterpret_cast<const char*>(&value), sizeof(T));
@@ -144,6 +149,7 @@ class Writer {
 
   const std::function<std::string(const Tensor&)>& add_storage_;
   std::string out_;
+  size_t ops_ = 0;
   std::unordered_map<std::string, size_t> memo_;
 };
 

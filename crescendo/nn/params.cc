@@ -92,10 +92,8 @@ void Params::finish() const {
     if (!ignored) problems.push_back("surplus " + name + " " + shape_text(tensor.sizes()));
   }
   if (problems.empty()) return;
-  constexpr size_t kShown = 12;
   std::string list;
-  for (size_t i = 0; i < std::min(kShown, problems.size()); ++i) list += "\n  " + problems[i];
-  if (problems.size() > kShown) list += concat("\n  and ", problems.size() - kShown, " more");
+  for (const std::string& problem : problems) list += "\n  " + problem;
   fail(source_name_, " does not hold the weights of this model:", list);
 }
 

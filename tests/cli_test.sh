@@ -359,6 +359,10 @@ train() {
   ok generate --model "$model" --class 1 --seed 1 --out first.png --no-metadata
   is "--init did not start from the model" cmp same.png first.png
   refuses 2 'other sizes' train train.json --out x --init "$model" --set model.width=32
+  refuses 2 'goes with --init' train train.json --out x --init-partial
+  ok train train.json --out part --init "$model" --init-partial --set model.diffusion_width=32 --set train.images=8 --verbose
+  is "--init-partial does not say what it drew" grep -q 'drawn anew: diffloss.net.input_proj.weight' stderr
+  is "--init-partial drew what fits" [ "$(grep -c 'drawn anew: encoder' stderr)" -eq 0 ]
   # Samples and scores of the classes that the detector knows.
   ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
   is "no sheet of samples" [ -s samples/samples/0000000064.png ]

@@ -11,6 +11,7 @@
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/pipeline/prompts.h"
+#include "crescendo/pipeline/transfer.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
 #include "crescendo/train/text_training.h"
@@ -44,7 +45,7 @@ struct Recipe {
 struct Arguments {
   CommonOptions common;
   std::string config_file, preset, data, tokenizer, out, init;
-  bool resume = false;
+  bool resume = false, init_partial = false;
   std::vector<std::string> set;
   std::optional<int64_t> seed;
   bool dtype_given = false;
@@ -53,6 +54,7 @@ struct Arguments {
 Recipe resolve(const Arguments& a) {
   check_usage(a.config_file.empty() || a.preset.empty(), "a config file and --preset contradict each other");
   check_usage(a.init.empty() || !a.resume, "--init and --resume contradict each other: a resumed run has its weights");
+  check_usage(!a.init_partial || !a.init.empty(), "--init-partial goes with --init DIR");
   Recipe recipe;
   if (!a.preset.empty())
     recipe.config = train_preset(a.preset);
@@ -93,7 +95,8 @@ fs::path tokenizer_folder(const std::string& name) {
 // Where the text encoder to train with lies; a new one is made in the run folder when the run begins.
 fs::path text_encoder_folder(const Arguments& a, const Recipe& recipe, const std::vector<std::string>& captions) {
   if (!recipe.text.encoder.empty()) return find_text_encoder(recipe.text.encoder);
-  if (!a.init.empty()) return find_text_encoder(a.init);
+  if (!a.init.empty() && (!a.init_partial || fs::is_directory(find_model(a.init) / "text_encoder")))
+    return find_text_encoder(a.init);
   const fs::path folder = fs::path(a.out) / "text_encoder";
   if (!a.resume && !fs::exists(fs::path(a.out) / "checkpoint.safetensors"))
     make_text_encoder(folder, recipe.text, recipe.config.model.text_hidden, captions,
@@ -130,6 +133,27 @@ std::vector<GenevalPrompt> prompts_of(const std::string& data) {
   return prompts_to_score(/*seed=*/0, kEachTask, /*images=*/1, Split::kAll);
 }
 
+// What a run begins with; a resumed one replaces it.
+std::unique_ptr<FarModel> first_weights(const Arguments& a, const TrainConfig& config) {
+  const auto seed = static_cast<uint64_t>(config.train.seed);
+  if (a.init.empty()) return FarModel::random(config.model, seed);
+  const fs::path init = find_model(a.init);
+  if (a.init_partial) {
+    std::vector<std::string> drawn;
+    auto model = transfer_weights(init, config.model, seed, drawn);
+    check(drawn.size() < model->params().items().size(), "no weight of ", init.string(), " fits this model");
+    log_info(concat(model->params().items().size() - drawn.size(), " of ", model->params().items().size(),
+                    " tensors from ", init.string(), drawn.empty() ? "" : ", the rest drawn anew"));
+    for (const std::string& name : drawn) log_verbose("drawn anew: " + name);
+    return model;
+  }
+  const ModelInfo from = load_model_info(init);
+  check_usage(fields_equal(from.model, config.model), "--init ", a.init,
+              " has other sizes: ", value_to_json(from.model).dump(),
+              "; with --init-partial what fits is taken and the rest drawn anew");
+  return load_model(init, from, at::kCPU, at::kFloat);
+}
+
 void run(Arguments& a) {
   a.common.apply();
   Recipe recipe = resolve(a);
@@ -159,17 +183,8 @@ void run(Arguments& a) {
   }
   make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
 
-  std::unique_ptr<FarModel> model;
-  if (!a.init.empty()) {
-    const fs::path init = find_model(a.init);
-    const ModelInfo from = load_model_info(init);
-    check_usage(fields_equal(from.model, config.model), "--init ", a.init,
-                " has other sizes: ", value_to_json(from.model).dump());
-    model = load_model(init, from, device, at::kFloat);
-  } else {
-    model = FarModel::random(config.model, static_cast<uint64_t>(config.train.seed));
-    model->params().to(device, at::kFloat);
-  }
+  std::unique_ptr<FarModel> model = first_weights(a, config);
+  model->params().to(device, at::kFloat);
   if (const int64_t warmup = config.train.lr_schedule.warmup_images; warmup > config.train.images / 2)
     log_warning(concat("the learning rate rises for ", warmup, " of ", config.train.images,
                        " images: little will be learned; lower train.lr_schedule.warmup_images"));
@@ -245,6 +260,10 @@ void add_train_command(CLI::App& app) {
       ->check(not_negative())
       ->group(what);
   command->add_option("--init", a->init, "start from this model's weights")->type_name("DIR")->group(what);
+  command
+      ->add_flag("--init-partial", a->init_partial,
+                 "--init may be another model: take what has the same name and shape, draw the rest")
+      ->group(what);
   command->add_option("--out", a->out, "run folder: checkpoint, log.jsonl, samples, model")
       ->type_name("DIR")
       ->group(output);

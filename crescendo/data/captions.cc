@@ -195,14 +195,17 @@ bool is_held_out(Colour colour, Figure figure) {
   return (static_cast<int64_t>(colour) + 3 * static_cast<int64_t>(figure)) % 5 == 0;
 }
 
-CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split, int64_t side, double free) {
+CaptionedScene draw_captioned(uint64_t seed, int64_t index, const CaptionOptions& o) {
   check(index >= 0, "draw_captioned: the index must not be negative, got ", index);
-  Rng rng(derive_seed(seed, static_cast<uint64_t>(index)), Draw::kScene, 1);
+  const uint64_t own_seed = derive_seed(seed, static_cast<uint64_t>(index));
+  const auto form = static_cast<size_t>(index) % kGenevalTags.size();
+  const bool single = o.single > 0 && Rng(own_seed, Draw::kScene, 5).uniform() < o.single;
+  const std::string_view tag = !single ? kGenevalTags[form] : form % 2 ? "colors" : "single_object";
+  Rng rng(own_seed, Draw::kScene, 1);
   CaptionedScene out;
-  out.prompt = draw_prompt(rng, kGenevalTags[static_cast<size_t>(index) % kGenevalTags.size()], split);
-  if (Rng wording(derive_seed(seed, static_cast<uint64_t>(index)), Draw::kScene, 4); wording.uniform() < free)
-    loosen(out.prompt, wording, split);
-  out.scene = draw_scene(rng, out.prompt, split, side);
+  out.prompt = draw_prompt(rng, tag, o.split);
+  if (Rng wording(own_seed, Draw::kScene, 4); wording.uniform() < o.free) loosen(out.prompt, wording, o.split);
+  out.scene = draw_scene(rng, out.prompt, o.split, o.side);
   return out;
 }
 
@@ -231,15 +234,17 @@ std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split 
   return prompts;
 }
 
-ScenesDataset::ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side, double free)
-    : count_(count), seed_(seed), split_(split), side_(side), free_(free) {
+ScenesDataset::ScenesDataset(int64_t count, uint64_t seed, const CaptionOptions& options)
+    : count_(count), seed_(seed), options_(options) {
   check_usage(count > 0, "scenes: count must be positive, got ", count);
-  check_usage(free >= 0 && free <= 1, "scenes: free must be a share in 0..1, got ", free);
+  check_usage(options.free >= 0 && options.free <= 1, "scenes: free must be a share in 0..1, got ", options.free);
+  check_usage(options.single >= 0 && options.single <= 1, "scenes: single must be a share in 0..1, got ",
+              options.single);
 }
 
 Sample ScenesDataset::get(int64_t index) const {
   check_index(index);
-  return {image_to_bytes(render(draw_captioned(seed_, index, split_, side_, free_).scene)), 0};
+  return {image_to_bytes(render(draw_captioned(seed_, index, options_).scene)), 0};
 }
 
 int64_t ScenesDataset::label(int64_t index) const {
@@ -249,7 +254,7 @@ int64_t ScenesDataset::label(int64_t index) const {
 
 std::string ScenesDataset::caption(int64_t index) const {
   check_index(index);
-  return draw_captioned(seed_, index, split_, side_, free_).prompt.prompt;
+  return draw_captioned(seed_, index, options_).prompt.prompt;
 }
 
 }  // namespace crescendo

@@ -28,10 +28,18 @@ struct CaptionedScene {
   GenevalPrompt prompt;
 };
 
-// The form is index mod 6, in the order of kGenevalTags. `free` is the share of captions that leave GenEval's wording:
-// they do without "a photo of" and, where they tell a place, name colours too ("a red ring above a blue star").
-CaptionedScene draw_captioned(uint64_t seed, int64_t index, Split split = Split::kTrain, int64_t side = kShapesSide,
-                              double free = 0);
+struct CaptionOptions {
+  Split split = Split::kTrain;
+  int64_t side = kShapesSide;  // pixels
+  // Share of captions that leave GenEval's wording: they do without "a photo of" and, where they tell a place, name
+  // colours too ("a red ring above a blue star").
+  double free = 0;
+  // Share of images that are of one object whatever their form would be, for a model that has yet to learn to draw.
+  double single = 0;
+};
+
+// The form is index mod 6, in the order of kGenevalTags.
+CaptionedScene draw_captioned(uint64_t seed, int64_t index, const CaptionOptions& options = {});
 // The same for a prompt at hand: one of the pictures that it describes.
 Scene draw_for_prompt(const GenevalPrompt& prompt, uint64_t seed, Split split = Split::kAll,
                       int64_t side = kShapesSide);
@@ -41,7 +49,7 @@ std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split 
 
 class ScenesDataset : public Dataset {
  public:
-  ScenesDataset(int64_t count, uint64_t seed, Split split, int64_t side, double free = 0);
+  ScenesDataset(int64_t count, uint64_t seed, const CaptionOptions& options);
   int64_t size() const override { return count_; }
   const std::vector<std::string>& classes() const override { return no_classes_; }
   Sample get(int64_t index) const override;
@@ -51,9 +59,7 @@ class ScenesDataset : public Dataset {
  private:
   int64_t count_;
   uint64_t seed_;
-  Split split_;
-  int64_t side_;
-  double free_;  // see draw_captioned
+  CaptionOptions options_;
   std::vector<std::string> no_classes_;
 };
 

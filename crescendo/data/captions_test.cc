@@ -20,7 +20,7 @@ TEST(Captions, RendererDetectorScorerAgree) {
   for (const Split split : {Split::kTrain, Split::kHeldout}) {
     std::vector<GenevalResult> results;
     for (int64_t i = 0; i < 1200; ++i) {
-      const CaptionedScene drawn = draw_captioned(5, i, split);
+      const CaptionedScene drawn = draw_captioned(5, i, {split});
       const auto found = detect(render(drawn.scene));
       EXPECT_EQ(found.size(), drawn.scene.objects.size()) << drawn.prompt.prompt << " " << i;
       const GenevalObjects objects = geneval_filter(geneval_objects(found), drawn.prompt.tag);
@@ -90,8 +90,8 @@ TEST(Captions, CorruptedScenesFail) {
 
 TEST(Captions, FreeOnesSayWhatIsThereInOtherWords) {
   for (int64_t i = 0; i < 120; ++i) {
-    const CaptionedScene free = draw_captioned(1, i, Split::kTrain, kShapesSide, 1.0);
-    const CaptionedScene plain = draw_captioned(1, i, Split::kTrain);
+    const CaptionedScene free = draw_captioned(1, i, {.free = 1.0});
+    const CaptionedScene plain = draw_captioned(1, i);
     EXPECT_EQ(free.prompt.tag, plain.prompt.tag);
     EXPECT_FALSE(free.prompt.prompt.starts_with("a photo of")) << free.prompt.prompt;
     if (free.prompt.tag == "position") {
@@ -107,7 +107,7 @@ TEST(Captions, FreeOnesSayWhatIsThereInOtherWords) {
   }
   int free = 0;
   for (int64_t i = 0; i < 400; ++i)
-    free += !draw_captioned(1, i, Split::kTrain, kShapesSide, 0.25).prompt.prompt.starts_with("a photo of");
+    free += !draw_captioned(1, i, {.free = 0.25}).prompt.prompt.starts_with("a photo of");
   EXPECT_NEAR(free, 100, 30);
 }
 
@@ -132,9 +132,8 @@ TEST(Captions, SplitsDoNotShareAPair) {
   for (int64_t id = 0; id < kShapeClasses; ++id) held_out += is_held_out(class_colour(id), class_figure(id));
   EXPECT_EQ(held_out, 16);
   for (int64_t i = 0; i < 600; ++i) {
-    for (const auto& o : draw_captioned(2, i, Split::kTrain).scene.objects)
-      EXPECT_FALSE(is_held_out(o.colour, o.figure));
-    for (const auto& o : draw_captioned(2, i, Split::kHeldout).scene.objects)
+    for (const auto& o : draw_captioned(2, i).scene.objects) EXPECT_FALSE(is_held_out(o.colour, o.figure));
+    for (const auto& o : draw_captioned(2, i, {Split::kHeldout}).scene.objects)
       EXPECT_TRUE(is_held_out(o.colour, o.figure));
   }
 }
@@ -145,8 +144,8 @@ TEST(Captions, FunctionOfSeedAndIndex) {
   const auto set = open_dataset("scenes:count=20,seed=3,split=heldout", 64);
   EXPECT_EQ(set->size(), 20);
   EXPECT_TRUE(set->classes().empty());
-  EXPECT_EQ(set->caption(7), draw_captioned(3, 7, Split::kHeldout).prompt.prompt);
-  EXPECT_TRUE(at::equal(set->get(7).image, image_to_bytes(render(draw_captioned(3, 7, Split::kHeldout).scene))));
+  EXPECT_EQ(set->caption(7), draw_captioned(3, 7, {Split::kHeldout}).prompt.prompt);
+  EXPECT_TRUE(at::equal(set->get(7).image, image_to_bytes(render(draw_captioned(3, 7, {Split::kHeldout}).scene))));
   EXPECT_THROW(open_dataset("scenes:split=tset", 64), Error);
 }
 

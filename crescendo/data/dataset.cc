@@ -88,12 +88,15 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
                                            number_of<uint64_t>(settings, "seed", 0, spec), side);
   }
   if (names(spec, "scenes")) {
-    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split", "free"});
-    const auto split = settings.find("split");
-    return std::make_unique<ScenesDataset>(
-        number_of<int64_t>(settings, "count", 32000, spec), number_of<uint64_t>(settings, "seed", 0, spec),
-        split == settings.end() ? Split::kTrain : parse_enum<Split>(split->second, "--data " + spec + ": split"), side,
-        number_of<double>(settings, "free", 0, spec));
+    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split", "free", "single"});
+    CaptionOptions options;
+    if (const auto split = settings.find("split"); split != settings.end())
+      options.split = parse_enum<Split>(split->second, "--data " + spec + ": split");
+    options.side = side;
+    options.free = number_of<double>(settings, "free", options.free, spec);
+    options.single = number_of<double>(settings, "single", options.single, spec);
+    return std::make_unique<ScenesDataset>(number_of<int64_t>(settings, "count", 32000, spec),
+                                           number_of<uint64_t>(settings, "seed", 0, spec), options);
   }
   const std::filesystem::path path = spec;
   std::error_code ignored;

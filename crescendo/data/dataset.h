@@ -37,8 +37,9 @@ class Dataset {
 
 // What --data takes, pictures cropped to `side`:
 //   shapes[:count=32000,seed=0]                 one object each, 80 classes
-//   scenes[:count=32000,seed=0,split=train,free=0]  one to four objects with captions; split train, heldout or all;
-//                                               free: share of captions in other words than GenEval's
+//   scenes[:count=32000,seed=0,split=train,free=0,single=0]  one to four objects with captions; split train, heldout or
+//                                               all; free: share of captions in other words than GenEval's; single:
+//                                               share of images of one object in place of what would come
 //   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/..., or captions:
 //                                               DIR/*.{jpg,jpeg,png} each beside a .txt
 //   FILE.jsonl                                  lines of {"image": path, "caption": text}

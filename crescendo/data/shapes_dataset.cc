@@ -130,7 +130,7 @@ int64_t write_scenes_folder(const fs::path& out, const ShapesFolderOptions& opti
                             const std::function<bool(int64_t)>& on_progress) {
   check_usage(options.count > 0, "--count must be positive, got ", options.count);
   PendingFolder folder(out);
-  const auto draw = [&](int64_t i) { return draw_captioned(options.seed, i, split, options.side); };
+  const auto draw = [&](int64_t i) { return draw_captioned(options.seed, i, {split, options.side}); };
   return write_folder(
       folder, options.count,
       [&](int64_t i) {

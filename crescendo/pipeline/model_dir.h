@@ -44,7 +44,6 @@ std::vector<std::string> read_labels(const std::filesystem::path& file, const Mo
 // Mapped where nothing has to be converted.
 std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device,
                                      at::ScalarType dtype);
-
 // A class by number or by name (case and spaces as in labels.txt; the error lists near ones).
 int64_t find_class(const ModelInfo& info, const std::string& name);
 std::string class_name(const ModelInfo& info, int64_t label);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bench/support.h"
-#include "crescendo/diffusion/head.h"
+#include "crescendo/diffusion/fused_head.h"
 
 namespace crescendo::bench {
 namespace {
@@ -64,7 +64,7 @@ Row row_of(const Tensor& x, int64_t i) {
   return {values, values + x.size(1)};
 }
 
-void head_step(benchmark::State& state, const ModelConfig& m, int64_t images) {
+void head_step(benchmark::State& state, const ModelConfig& m, int64_t images, bool fused) {
   const at::NoGradGuard no_grad;
   const HeadConfig config{m.token_channels(), m.width, m.diffusion_width, m.diffusion_blocks, true};
   Params outline = Params::outline();
@@ -73,8 +73,10 @@ void head_step(benchmark::State& state, const ModelConfig& m, int64_t images) {
   Params params = Params::from(weights, "random weights");
   const Head head(Scope(params), config);
   const int64_t rows = 2 * images * m.tokens();
-  const Tensor x = randn({rows, m.token_channels()}, 1), y = randn({rows, m.diffusion_width}, 2);
-  const auto run = [&] { return head.forward(x, y); };
+  const Tensor x = randn({rows, m.token_channels()}, 1), z = randn({rows, m.diffusion_width}, 2),
+               now = randn({m.diffusion_width}, 3), y = z + now;
+  FusedHead fused_head(head);
+  const auto run = [&] { return fused ? fused_head.forward(x, z, now) : head.forward(x, z + now); };
 
   const Tensor result = run();
   std::vector<Tensor> got, expected;
@@ -92,9 +94,15 @@ void head_step(benchmark::State& state, const ModelConfig& m, int64_t images) {
   state.counters["rows"] = static_cast<double>(rows);
 }
 
-BENCHMARK_CAPTURE(head_step, far_b_1_image, far_b(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(head_step, shapes_64_1_image, shapes_64(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(head_step, shapes_64_8_images, shapes_64(), 8)->UseRealTime()->Unit(benchmark::kMillisecond);
+void plain(benchmark::State& state, const ModelConfig& m, int64_t images) { head_step(state, m, images, false); }
+void fused(benchmark::State& state, const ModelConfig& m, int64_t images) { head_step(state, m, images, true); }
+
+BENCHMARK_CAPTURE(plain, head_step_far_b_1_image, far_b(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(fused, head_step_far_b_1_image, far_b(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(plain, head_step_shapes_64_1_image, shapes_64(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(fused, head_step_shapes_64_1_image, shapes_64(), 1)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(plain, head_step_shapes_64_8_images, shapes_64(), 8)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(fused, head_step_shapes_64_8_images, shapes_64(), 8)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace crescendo::bench

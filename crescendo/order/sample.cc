@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "crescendo/core/check.h"
+#include "crescendo/diffusion/fused_head.h"
 
 namespace crescendo {
 
@@ -12,18 +13,28 @@ namespace {
 
 struct Stopped {};
 
+// The diffusion head, in few passes where that can be (`fused`) and else as it is.
+struct HeadRunner {
+  HeadRunner(const Head& head, bool plain) : head(head) {
+    if (!plain && FusedHead::serves(head)) fused.emplace(head);
+  }
+  Tensor operator()(const Tensor& x, const Tensor& y, const Tensor& time) {
+    return fused ? fused->forward(x, y, time) : head.forward(x, y + time).to(at::kFloat);  // (M, 2C)
+  }
+  const Head& head;
+  std::optional<FusedHead> fused;
+};
+
 // The tokens of one outer step, at the needed rows only: z (2 or 1 times M, D), conditional first -> (M, C).
-Tensor sample_tokens(const Head& head, const Tensor& z, const Step& step, const Schedule& schedule, Solver solver,
+Tensor sample_tokens(HeadRunner& run_head, const Tensor& z, const Step& step, const Schedule& schedule, Solver solver,
                      Tensor x_T, const StepNoiseFn& noise, const std::function<void()>& on_evaluation) {
   const bool guided = z.size(0) != x_T.size(0);
-  const auto dtype = z.scalar_type();
   const Tensor level = at::full({1, 1}, step.level, z.options());
-  const Tensor y = head.condition(z, level);  // (M or 2M, W), the same at every inner step
-  const Tensor times =
-      head.time_embedding(at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));  // (T, W)
+  const Tensor y = run_head.head.condition(z, level);  // (M or 2M, W), the same at every inner step
+  const Tensor times = run_head.head.time_embedding(
+      at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));  // (T, W)
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
-    const Tensor input = (guided ? at::cat({x, x}) : x).to(dtype);
-    const Tensor out = head.forward(input, y + times[i]).to(at::kFloat);  // (M or 2M, 2C)
+    const Tensor out = run_head(guided ? at::cat({x, x}) : x, y, times[i]);  // (M or 2M, 2C)
     on_evaluation();
     const auto halves = out.chunk(2, 1);
     if (!guided) return {halves[0], halves[1]};
@@ -36,13 +47,14 @@ Tensor sample_tokens(const Head& head, const Tensor& z, const Step& step, const 
 }  // namespace
 
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
-              const SampleHooks& hooks) {
+              const SampleHooks& hooks, bool plain) {
   const at::NoGradGuard no_grad;
   const ModelConfig& m = model.config();
   const int64_t batch = condition.size(0), tokens_per_image = m.tokens(), channels = m.token_channels();
   const auto steps = static_cast<int64_t>(plan.steps.size());
   check(steps > 0, "sample: the plan has no steps");
   const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, plan.filter);
+  HeadRunner run_head(model.head(), plain);
   const Tensor null = model.backbone().null_condition(batch);
   const auto float_options = at::TensorOptions(model.device()).dtype(at::kFloat);
 
@@ -84,7 +96,7 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
 
       const Schedule schedule = solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);
       Tensor predicted = sample_tokens(
-          model.head(), z_rows, step, schedule, plan.solver, pick(noise.initial(k)),
+          run_head, z_rows, step, schedule, plan.solver, pick(noise.initial(k)),
           [&](int64_t n) { return pick(noise.step(k, n)); },
           [&] {
             ++done_inner;

@@ -20,8 +20,9 @@ struct SampleHooks {
 };
 
 // `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
-// tokenizer's scaled units, or an undefined tensor where a hook stopped it.
+// tokenizer's scaled units, or an undefined tensor where a hook stopped it. `plain` computes everything as it is
+// written in the model's own code, the reference for what is faster.
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
-              const SampleHooks& hooks = {});
+              const SampleHooks& hooks = {}, bool plain = false);
 
 }  // namespace crescendo

@@ -6,6 +6,7 @@
 #include "bench/support.h"
 #include "crescendo/diffusion/schedule.h"
 #include "crescendo/model/far_model.h"
+#include "crescendo/order/cost.h"
 #include "crescendo/order/sample.h"
 
 namespace crescendo::bench {
@@ -16,8 +17,13 @@ constexpr int64_t kLevel = 5;
 
 Plan one_step(int64_t inner_steps) {
   Plan plan;
-  plan.steps.push_back({static_cast<double>(kLevel), std::nullopt, 0, kGuidance, kTemperature, inner_steps});
-  plan.start_timestep = 960;  // random weights would be multiplied beyond measure at 999
+  Step step;
+  step.level = static_cast<double>(kLevel);
+  step.guidance = kGuidance;
+  step.temperature = kTemperature;
+  step.inner_steps = inner_steps;
+  step.start_timestep = 960;  // random weights would be multiplied beyond measure at 999
+  plan.steps.push_back(step);
   return plan;
 }
 
@@ -52,16 +58,6 @@ Tensor plain(const FarModel& model, const Tensor& condition, int64_t inner_steps
   return {};
 }
 
-double flop_of(const ModelConfig& m, int64_t images, int64_t inner_steps) {
-  const auto d = static_cast<double>(m.width), w = static_cast<double>(m.diffusion_width);
-  const auto length = static_cast<double>(m.buffer_size + m.tokens());
-  const auto blocks = static_cast<double>(m.encoder_blocks + m.decoder_blocks);
-  // Products per row of a block: qkv 3, projection 1, MLP 2 ratio, attention 2 length / width.
-  const double backbone = blocks * length * ((4 + 2 * static_cast<double>(m.mlp_ratio)) * d * d + 2 * length * d);
-  const double head = static_cast<double>(m.tokens()) * (static_cast<double>(m.diffusion_blocks) * 5 + 2) * w * w;
-  return 2.0 * 2.0 * static_cast<double>(images) * (backbone + static_cast<double>(inner_steps) * head);
-}
-
 void outer_step(benchmark::State& state, const ModelConfig& m, int64_t images, int64_t inner_steps) {
   const at::NoGradGuard no_grad;
   const auto model = FarModel::from(m, random_weights(FarModel::outline(m)->params().items()), "random weights");
@@ -75,7 +71,8 @@ void outer_step(benchmark::State& state, const ModelConfig& m, int64_t images, i
   if (!accept(state, relative_l2(got, plain(*model, condition, kChecked, noise)), 1e-3)) return;
   const Plan plan = one_step(inner_steps);
   const int64_t rows = 2 * images * m.tokens();
-  time(state, flop_of(m, images, inner_steps), product_rate(rows, m.diffusion_width, m.diffusion_width),
+  time(state, static_cast<double>(images) * plan_cost(plan, m).done.total(),
+       product_rate(rows, m.diffusion_width, m.diffusion_width),
        [&] { return sample(*model, condition, plan, noise); });
   state.counters["inner_steps"] = static_cast<double>(inner_steps);
 }

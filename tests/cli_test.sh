@@ -137,7 +137,7 @@ help() {
   is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
   for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
     'tokenizer reconstruct' 'evaluate shapes' 'evaluate geneval' 'text tokenize' 'text encode' \
-    convert inspect; do
+    convert inspect bench; do
     ok $command --help
     is "$command --help has no group Common" grep -q '^Common:' stdout
     is "$command --help has not two examples" [ "$(grep -c '^  crescendo ' stdout)" -eq 2 ]
@@ -177,6 +177,21 @@ generate() {
     --temperature "$(chunk first.png temperature)" --solver "$(chunk first.png solver)" --no-mask \
     --filter "$(chunk first.png filter)" --out second.png
   is "the metadata did not make the picture again" cmp first.png second.png
+
+  # Few steps: each option changes the picture.
+  few="generate --model $model --class 1 --seed 1 --no-metadata --diffusion-steps 3:6:3"
+  ok $few --solver dpmpp-2m --out few.png
+  ok $few --solver dpmpp-3s --out order.png
+  ok $few --solver dpmpp-2m --draft-timestep 500 --out draft.png
+  ok $few --solver dpmpp-2m --cfg-interval 1:1 --out interval.png
+  for other in order draft interval; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  refuses 2 'the last one is 2' generate --model "$model" --class 1 --cfg-interval 0:9 --out x.png
+
+  ok bench --model "$model" --images 2 --check --json --quiet
+  is "bench: the fast path gives another result" grep -q '"relative_difference": [0-9.]*e-0[5-9]' stdout
+  is "bench does not say where the time goes" grep -q '"head_s"' stdout
+  refuses 2 'images must be at least 1' bench --model "$model" --images 0
+  refuses 2 'far-x' bench --size far-x
   is "no text for other programs" grep -q -a 'parameters.*blue star' first.png
   ok generate --model "$model" --class 'blue star' --seed 77 --no-metadata --out bare.png
   isnt "--no-metadata left some" grep -q -a 'crescendo' bare.png

@@ -66,9 +66,7 @@ std::vector<int64_t> parse_numbers(const std::string& text, char separator, cons
 }  // namespace
 
 std::vector<int64_t> parse_range(const std::string& text, const std::string& option) {
-  auto out = parse_numbers(text, ':', option, "a number T or a range A:B");
-  check_usage(out.size() <= 2, option, " takes a number T or a range A:B, got '", text, "'");
-  return out;
+  return parse_numbers(text, ':', option, "a number, or several with colons between them");
 }
 
 std::vector<int64_t> parse_list(const std::string& text, const std::string& option) {

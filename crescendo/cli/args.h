@@ -38,7 +38,7 @@ void add_examples(CLI::App& command, const std::vector<std::string>& examples);
 // Prints a result for machines to stdout.
 void print_json(const Json& value);
 
-// "40:100" or "70" as {40, 100} or {70}.
+// "40:100" or "70" as {40, 100} or {70}; any number of them.
 std::vector<int64_t> parse_range(const std::string& text, const std::string& option);
 // "0,2,3" as numbers.
 std::vector<int64_t> parse_list(const std::string& text, const std::string& option);

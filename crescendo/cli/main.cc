@@ -82,6 +82,7 @@ int main(int argc, char** argv) {
   add_convert_command(app);
   add_inspect_command(app);
   add_evaluate_command(app);
+  add_bench_command(app);
   add_version_command(app);
   try {
     app.parse(argc, argv);

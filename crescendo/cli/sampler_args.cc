@@ -16,12 +16,18 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
+  command.add_option("--cfg-interval", cfg_interval, "FIRST:LAST outer step (from 0) that is guided; default: all")
+      ->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command
       .add_option("--diffusion-steps", diffusion_steps,
-                  "inner (diffusion) steps: T, or A:B from the first to the last outer step")
+                  "inner (diffusion) steps: T, A:B from the first to the last outer step, or A:B:C over a middle")
       ->group(group);
   command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
+      ->group(group);
+  command
+      .add_option("--draft-timestep", draft_timestep,
+                  "later outer steps start here, from the last prediction and noise, not from noise alone")
       ->group(group);
   command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
 }
@@ -54,9 +60,11 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
                 "--cfg-schedule must be linear or constant, got '", *cfg_schedule, "'");
     o.cfg_schedule = parse_enum<CfgSchedule>(*cfg_schedule, "--cfg-schedule");
   }
+  if (cfg_interval) o.cfg_interval = parse_range(*cfg_interval, "--cfg-interval");
   if (temperature) o.temperature = *temperature;
   if (diffusion_steps) o.diffusion_steps = parse_range(*diffusion_steps, "--diffusion-steps");
   if (start_timestep) o.start_timestep = *start_timestep;
+  if (draft_timestep) o.draft_timestep = *draft_timestep;
   if (solver) o.solver = parse_enum<Solver>(*solver, "--solver");
   return o;
 }

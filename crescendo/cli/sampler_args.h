@@ -7,8 +7,8 @@
 namespace crescendo {
 
 struct SamplerArgs {
-  std::optional<std::string> preset, levels, cfg_schedule, diffusion_steps, solver, filter;
-  std::optional<int64_t> steps, start_timestep;
+  std::optional<std::string> preset, levels, cfg_schedule, cfg_interval, diffusion_steps, solver, filter;
+  std::optional<int64_t> steps, start_timestep, draft_timestep;
   std::optional<double> cfg, temperature;
   bool mask = false, no_mask = false;
 

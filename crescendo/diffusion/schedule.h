@@ -20,6 +20,8 @@ struct Schedule {
   std::vector<double> max_log_variance;  // log beta
   std::vector<double> mean_coef_x0;      // posterior mean = coef_x0 * x_0 + coef_xt * x_t
   std::vector<double> mean_coef_xt;
+  // Half the logarithm of the signal-to-noise ratio at inner step i: log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)).
+  double log_snr(int64_t i) const;
   int64_t steps() const { return static_cast<int64_t>(timesteps.size()); }
 };
 
@@ -29,6 +31,9 @@ const Schedule& training_schedule();
 // T of the original steps 0..start: the stride start / (T - 1) is added up in double and each sum rounded half to even;
 // T = 1 takes t = 0. Needs 1 <= T <= start + 1 <= kTrainingTimesteps.
 std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start = kTrainingTimesteps - 1);
+// T of the original steps 0..start, evenly spread by log_snr and not by t: few steps are best spent so (Lu et al. 2022,
+// section 3). T = 1 takes `start`. Needs 1 <= T <= start + 1.
+std::vector<int64_t> log_snr_timesteps(int64_t steps, int64_t start);
 Schedule respace(int64_t steps);
 // The schedule that visits exactly these original timesteps, increasing.
 Schedule schedule_of(const std::vector<int64_t>& timesteps);

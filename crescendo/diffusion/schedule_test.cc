@@ -74,6 +74,27 @@ TEST(Schedule, RespacingAddsUpItsStride) {
   EXPECT_EQ(respaced_timesteps(8), (std::vector<int64_t>{0, 143, 285, 428, 571, 714, 856, 999}));
 }
 
+TEST(Schedule, SpreadByLogSnr) {
+  for (const int64_t start : {980, 999, 30})
+    for (const int64_t steps : {2, 5, 8, 20, 31}) {
+      const Schedule s = schedule_of(log_snr_timesteps(steps, start));  // which needs them to increase
+      ASSERT_EQ(s.steps(), steps);
+      EXPECT_EQ(s.timesteps.front(), 0);
+      EXPECT_EQ(s.timesteps.back(), start);
+    }
+  EXPECT_EQ(log_snr_timesteps(1, 980), std::vector<int64_t>{980});
+  EXPECT_EQ(log_snr_timesteps(981, 980).back(), 980);  // all of them
+  // Even as far as whole timesteps allow, which is to half a timestep.
+  const Schedule s = schedule_of(log_snr_timesteps(12, 980)), all = training_schedule();
+  const double stride = (s.log_snr(0) - s.log_snr(11)) / 11;
+  for (int64_t i = 2; i < 12; ++i) {
+    const int64_t t = s.timesteps[static_cast<size_t>(i)];
+    EXPECT_NEAR(s.log_snr(i), s.log_snr(0) - stride * static_cast<double>(i), all.log_snr(t - 1) - all.log_snr(t + 1))
+        << i;
+  }
+  EXPECT_CONTAINS(test::usage_error_of([] { log_snr_timesteps(12, 10); }), "must be in 1..11, got 12");
+}
+
 TEST(Schedule, OneStepIsTheLeastNoisy) {
   const Schedule s = respace(1);
   EXPECT_EQ(s.timesteps, std::vector<int64_t>{0});

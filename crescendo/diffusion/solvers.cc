@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "crescendo/core/check.h"
@@ -33,6 +34,71 @@ Tensor ddim_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, const 
   return x;
 }
 
+namespace {
+
+// What DPM-Solver++ needs to know of a schedule: at inner step i the signal's and the noise's scale.
+struct Scales {
+  const Schedule& s;
+  double alpha(int64_t i) const { return std::sqrt(s.alpha_bar[static_cast<size_t>(i)]); }
+  double sigma(int64_t i) const { return std::sqrt(1 - s.alpha_bar[static_cast<size_t>(i)]); }
+  Tensor predicted_x0(const DenoiseFn& denoise, const Tensor& x, int64_t i) const {
+    return (x - denoise(x, i).eps * sigma(i)) / alpha(i);
+  }
+  // From step `from` to `to` along the direction d, an estimate of x_0: exact where that estimate does not change.
+  Tensor advance(const Tensor& x, const Tensor& d, int64_t from, int64_t to) const {
+    const double h = s.log_snr(to) - s.log_snr(from);
+    return x * (sigma(to) / sigma(from)) - d * (alpha(to) * std::expm1(-h));
+  }
+};
+
+}  // namespace
+
+Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
+  const Scales scales{s};
+  x = x * temperature;
+  Tensor before;  // the estimate of x_0 one step earlier
+  for (int64_t i = s.steps() - 1; i > 0; --i) {
+    const Tensor x0 = scales.predicted_x0(denoise, x, i);
+    Tensor d = x0;
+    if (before.defined()) {
+      const double r = (s.log_snr(i) - s.log_snr(i + 1)) / (s.log_snr(i - 1) - s.log_snr(i));
+      d = x0 + (x0 - before) / (2 * r);
+    }
+    x = scales.advance(x, d, i, i - 1);
+    before = x0;
+  }
+  return scales.predicted_x0(denoise, x, 0);
+}
+
+Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
+  const Scales scales{s};
+  x = x * temperature;
+  for (int64_t i = s.steps() - 1; i > 0;) {
+    const int64_t order = std::min<int64_t>(3, i), end = i - order;
+    const double h = s.log_snr(end) - s.log_snr(i);
+    const Tensor m = scales.predicted_x0(denoise, x, i);
+    Tensor next = scales.advance(x, m, i, end);
+    if (order > 1) {
+      const double r1 = (s.log_snr(i - 1) - s.log_snr(i)) / h;
+      const Tensor difference = scales.predicted_x0(denoise, scales.advance(x, m, i, i - 1), i - 1) - m;
+      if (order == 2) {
+        next = next - difference * (scales.alpha(end) * std::expm1(-h) / (2 * r1));
+      } else {
+        const double r2 = (s.log_snr(i - 2) - s.log_snr(i)) / h;
+        // phi(h) = (e^-h - 1) / h + 1 weighs a slope of the estimate of x_0.
+        const auto phi = [](double step) { return std::expm1(-step) / step + 1; };
+        const Tensor middle =
+            scales.advance(x, m, i, i - 2) + difference * (r2 / r1 * scales.alpha(i - 2) * phi(r2 * h));
+        const Tensor later = scales.predicted_x0(denoise, middle, i - 2) - m;
+        next = next + later * (scales.alpha(end) * phi(h) / r2);
+      }
+    }
+    x = next;
+    i = end;
+  }
+  return scales.predicted_x0(denoise, x, 0);
+}
+
 Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
              double temperature) {
   switch (solver) {
@@ -40,14 +106,19 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
       return ddpm_sample(denoise, s, std::move(x), noise, temperature);
     case Solver::kDdim:
       return ddim_sample(denoise, s, std::move(x), noise, temperature);
+    case Solver::kDpm2m:
+      return dpm_2m_sample(denoise, s, std::move(x), temperature);
+    case Solver::kDpm3s:
+      return dpm_3s_sample(denoise, s, std::move(x), temperature);
   }
   fail("solve: no solver number ", static_cast<int>(solver));
 }
 
 Schedule solver_schedule(Solver solver, int64_t steps, int64_t start) {
-  constexpr int64_t kTop = kTrainingTimesteps - 1, kDdimStart = 980;
-  if (start == 0) start = solver == Solver::kDdim ? kDdimStart : kTop;
-  return schedule_of(respaced_timesteps(steps, start));
+  constexpr int64_t kTop = kTrainingTimesteps - 1, kDeterministicStart = 980;
+  if (start == 0) start = solver == Solver::kDdpm ? kTop : kDeterministicStart;
+  const bool by_log_snr = solver == Solver::kDpm2m || solver == Solver::kDpm3s;
+  return schedule_of(by_log_snr ? log_snr_timesteps(steps, start) : respaced_timesteps(steps, start));
 }
 
 }  // namespace crescendo

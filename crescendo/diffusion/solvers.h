@@ -19,9 +19,10 @@ using DenoiseFn = std::function<Denoised(const Tensor& x, int64_t i)>;
 // Noise added after the n-th evaluation, n = 0 at the noisiest step: (M, C).
 using StepNoiseFn = std::function<Tensor(int64_t n)>;
 
-enum class Solver { kDdpm, kDdim };
+enum class Solver { kDdpm, kDdim, kDpm2m, kDpm3s };
 constexpr auto enum_table(Solver) {
-  return std::array{EnumName{Solver::kDdpm, "ddpm"}, EnumName{Solver::kDdim, "ddim"}};
+  return std::array{EnumName{Solver::kDdpm, "ddpm"}, EnumName{Solver::kDdim, "ddim"},
+                    EnumName{Solver::kDpm2m, "dpmpp-2m"}, EnumName{Solver::kDpm3s, "dpmpp-3s"}};
 }
 
 // Ancestral sampling with the learned variance (Nichol and Dhariwal 2021); `temperature` scales the noise of each step.
@@ -33,12 +34,19 @@ Tensor ddpm_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x,
 Tensor ddim_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
                    double temperature);
 
+// DPM-Solver++ (Lu et al. 2022), deterministic, one evaluation a step whatever the order: 2M is multistep of order two
+// (algorithm 2), 3S single-step of order three (two evaluations between, and two or one where three are not left). The
+// last evaluation, at the least noisy step, gives the result.
+Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
+Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
+
 Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
              double temperature);
 
-// The respacing of a solver: `steps` timesteps from 0 to `start`. A start of 0 is the solver's own: 999 for DDPM, as
-// published, 980 for DDIM. At t = 999 an error of the head in eps is multiplied by 316 (T = 100) up to 4485 (T = 8), at
-// 960 by less than one, so a model that has not been trained for long should start lower.
+// The respacing of a solver: `steps` timesteps from 0 to `start`, spread by log_snr for DPM-Solver++. A start of 0 is
+// the solver's own: 999 for DDPM, as published, 980 for the others. At t = 999 an error of the head in eps is
+// multiplied by 316 (T = 100) up to 4485 (T = 8), at 960 by less than one, so a model that has not been trained for
+// long should start lower.
 Schedule solver_schedule(Solver solver, int64_t steps, int64_t start = 0);
 
 }  // namespace crescendo

@@ -16,7 +16,7 @@ Tensor draw(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed));
 }
 
-constexpr std::array kSolvers{Solver::kDdpm, Solver::kDdim};
+constexpr std::array kSolvers{Solver::kDdpm, Solver::kDdim, Solver::kDpm2m, Solver::kDpm3s};
 
 // A model that knows the answer: eps is what stands between x and x_0.
 DenoiseFn knows(const Tensor& x0, const Schedule& s, double fraction = 0) {
@@ -127,6 +127,31 @@ TEST(Solvers, DdimInvertsAKnownGaussian) {
   EXPECT_LT(relative_l2(ddim_sample(gaussian_data(s), s, x_T, {}, 1.0), expected), 0.01);
 }
 
+// How far a deterministic solver ends from where the exact path of that Gaussian ends at t = 0.
+double path_error(Solver solver, int64_t steps) {
+  const Schedule s = solver_schedule(solver, steps, 980);
+  const Tensor x_T = draw({50, 1}, 4).to(at::kDouble);
+  const auto spread = [](double a) { return std::sqrt(a * 0.25 + 1 - a); };
+  const double a = s.alpha_bar.back(), end = s.alpha_bar.front();
+  const Tensor at_end = std::sqrt(end) + (x_T - std::sqrt(a)) * (spread(end) / spread(a));
+  const Tensor expected = (at_end - gaussian_data(s)(at_end, 0).eps * std::sqrt(1 - end)) / std::sqrt(end);
+  return relative_l2(solve(solver, gaussian_data(s), s, x_T, {}, 1.0), expected);
+}
+
+TEST(Solvers, HigherOrderComesCloserInTheSameSteps) {
+  EXPECT_LT(path_error(Solver::kDpm2m, 16), 0.2 * path_error(Solver::kDdim, 16));
+  EXPECT_LT(path_error(Solver::kDpm3s, 16), 0.2 * path_error(Solver::kDdim, 16));
+  // Twice the steps: an error of order n falls by 2^n. Steps of t are whole numbers, so not exactly.
+  EXPECT_NEAR(std::log2(path_error(Solver::kDpm2m, 16) / path_error(Solver::kDpm2m, 32)), 2, 0.6);
+  EXPECT_GT(std::log2(path_error(Solver::kDpm3s, 16) / path_error(Solver::kDpm3s, 31)), 2.3);
+}
+
+// 3S takes what remains of the evaluations in steps of lower order.
+TEST(Solvers, SingleStepTakesAnyNumberOfEvaluations) {
+  for (int64_t steps = 2; steps <= 12; ++steps)
+    EXPECT_LT(path_error(Solver::kDpm3s, steps + 3), path_error(Solver::kDpm3s, steps)) << steps;
+}
+
 TEST(Solvers, TemperatureZeroAddsNothing) {
   const Schedule s = solver_schedule(Solver::kDdpm, 10);
   const auto run = [&](uint64_t seed) {
@@ -149,6 +174,7 @@ TEST(Solvers, SchedulesStartWhereTheSolverWants) {
     EXPECT_EQ(s.timesteps.back(), 980);
   }
   EXPECT_EQ(solver_schedule(Solver::kDdim, 1).timesteps, std::vector<int64_t>{0});
+  EXPECT_EQ(solver_schedule(Solver::kDpm2m, 8).timesteps, log_snr_timesteps(8, 980));
   EXPECT_EQ(solver_schedule(Solver::kDdpm, 10, 960).timesteps.back(), 960);
   EXPECT_CONTAINS(test::usage_error_of([] { solver_schedule(Solver::kDdpm, 12, 10); }),
                   "diffusion steps must be in 1..11, got 12");

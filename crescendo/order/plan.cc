@@ -74,10 +74,13 @@ double temperature_at(TemperatureRun run, double t, int64_t k, int64_t steps) {
   fail("plan: no temperature run number ", static_cast<int>(run));
 }
 
-int64_t inner_at(const std::vector<int64_t>& ends, int64_t k, int64_t steps) {
-  if (steps == 1) return ends.back();
-  const double share = static_cast<double>(k) / static_cast<double>(steps - 1);
-  return std::lround(static_cast<double>(ends[0]) + share * static_cast<double>(ends[1] - ends[0]));
+// Linear from one number to the next, which stand evenly over the outer steps.
+int64_t inner_at(const std::vector<int64_t>& knots, int64_t k, int64_t steps) {
+  if (steps == 1 || knots.size() == 1) return knots.back();
+  const double at = static_cast<double>(k) / static_cast<double>(steps - 1) * static_cast<double>(knots.size() - 1);
+  const size_t i = std::min(static_cast<size_t>(at), knots.size() - 2);
+  return std::lround(static_cast<double>(knots[i]) +
+                     (at - static_cast<double>(i)) * static_cast<double>(knots[i + 1] - knots[i]));
 }
 
 std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
@@ -94,8 +97,11 @@ void check_options(const SamplerOptions& o, const ModelConfig& model) {
   check_usage(std::isfinite(o.cfg) && o.cfg >= 0, "cfg must be a number of at least 0, got ", o.cfg);
   check_usage(std::isfinite(o.temperature) && o.temperature >= 0, "temperature must be a number of at least 0, got ",
               o.temperature);
-  check_usage(o.diffusion_steps.size() <= 2, "diffusion steps are T or first:last, got ", o.diffusion_steps.size(),
-              " numbers");
+  check_usage(o.cfg_interval.empty() ||
+                  (o.cfg_interval.size() == 2 && o.cfg_interval[0] >= 0 && o.cfg_interval[0] <= o.cfg_interval[1]),
+              "the guidance interval is FIRST:LAST, outer steps from 0 on");
+  check_usage(o.draft_timestep >= 0 && o.draft_timestep < kTrainingTimesteps, "draft_timestep must be in 0..",
+              kTrainingTimesteps - 1, ", got ", o.draft_timestep);
   for (const int64_t t : o.diffusion_steps)
     check_usage(t >= 1 && t <= kTrainingTimesteps, "diffusion steps must be in 1..", kTrainingTimesteps, ", got ", t);
   for (size_t k = 0; k < o.levels.size(); ++k) {
@@ -122,7 +128,12 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
         k + 1 == steps ? 0 : std::max<int64_t>(1, std::min(masked - 1, cosine_masked(tokens, k + 1, steps)));
     const double share = static_cast<double>(tokens - left) / static_cast<double>(tokens);
     const double s = o.cfg_schedule == CfgSchedule::kConstant ? o.cfg : 1 + (o.cfg - 1) * share;
-    plan.steps.push_back({0, std::nullopt, masked, s, o.temperature, inner_at(inner, k, steps)});
+    Step step;
+    step.masked = masked;
+    step.guidance = s;
+    step.temperature = o.temperature;
+    step.inner_steps = inner_at(inner, k, steps);
+    plan.steps.push_back(step);
     masked = left;
   }
   return plan;
@@ -151,9 +162,8 @@ std::vector<std::string> sampler_preset_names() {
 Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   const Preset& preset = find_preset(o.preset);
   check_options(o, model);
-  std::vector<int64_t> inner =
+  const std::vector<int64_t> inner =
       o.diffusion_steps.empty() ? std::vector{preset.inner_first, preset.inner_last} : o.diffusion_steps;
-  if (inner.size() == 1) inner.push_back(inner[0]);
 
   const bool mar_model = model.kind == ModelKind::kMarClass, mar_preset = preset.name == "mar";
   check_usage(
@@ -200,9 +210,17 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     if (preset.name == "published-mask" && preset_levels) plan.steps[0].filter.reset();
   }
   plan.solver = o.solver;
-  plan.start_timestep = o.start_timestep;
-  for (const Step& step : plan.steps)
-    solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);  // throws where there is none
+  const auto outer_steps = static_cast<int64_t>(plan.steps.size());
+  check_usage(o.cfg_interval.empty() || o.cfg_interval[1] < outer_steps, "the guidance interval ends at outer step ",
+              o.cfg_interval.empty() ? 0 : o.cfg_interval[1], ", the last one is ", outer_steps - 1);
+  for (int64_t k = 0; k < outer_steps; ++k) {
+    Step& step = plan.steps[static_cast<size_t>(k)];
+    if (!o.cfg_interval.empty() && (k < o.cfg_interval[0] || k > o.cfg_interval[1])) step.guidance = 1;
+    // A filter reads every token, so before it every token has been predicted: a draft for all of the next step.
+    step.draft = o.draft_timestep > 0 && k > 0 && plan.steps[static_cast<size_t>(k - 1)].filter.has_value();
+    step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep;
+    solver_schedule(plan.solver, step.inner_steps, step.start_timestep);  // throws where there is none
+  }
   plan.filter = o.filter == FilterChoice::kModel     ? model.filter
                 : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial
                                                      : FilterType::kFourier;
@@ -217,9 +235,10 @@ Json plan_to_json(const Plan& plan) {
                      {"masked", s.masked},
                      {"guidance", s.guidance},
                      {"temperature", s.temperature},
-                     {"inner_steps", s.inner_steps}});
+                     {"inner_steps", s.inner_steps},
+                     {"start_timestep", solver_schedule(plan.solver, 2, s.start_timestep).timesteps.back()},
+                     {"draft", s.draft}});
   return {{"solver", enum_name(plan.solver)},
-          {"start_timestep", solver_schedule(plan.solver, 2, plan.start_timestep).timesteps.back()},
           {"filter", enum_name(plan.filter)},
           {"keep_predicted", plan.keep_predicted},
           {"random_order", plan.random_order},

@@ -20,6 +20,9 @@ struct Step {
   double guidance = 1;            // s in eps = u + s (c - u)
   double temperature = 1;         // scales the noise of the inner steps
   int64_t inner_steps = 100;      // T
+  int64_t start_timestep = 0;     // noisiest t of the inner steps; 0 is the solver's own
+  // The inner steps start from the previous step's prediction with the noise of start_timestep, not from noise alone.
+  bool draft = false;
 };
 
 struct Plan {
@@ -27,7 +30,6 @@ struct Plan {
   bool keep_predicted = false;  // MAR: a token is predicted once and kept; FAR predicts every token anew
   bool random_order = false;    // tokens are revealed in a random order (mask modes)
   Solver solver = Solver::kDdpm;
-  int64_t start_timestep = 0;  // noisiest t of every inner schedule; 0 is the solver's own
   FilterType filter = FilterType::kSpatial;
 
   int64_t inner_steps() const;  // in all
@@ -56,9 +58,11 @@ struct SamplerOptions {
   double cfg = 3.0;
   CfgSchedule cfg_schedule = CfgSchedule::kPreset;
   double temperature = 1.0;
-  std::vector<int64_t> diffusion_steps;  // {T} or {first, last}
+  std::vector<int64_t> cfg_interval;     // {first, last} outer step
+  std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   Solver solver = Solver::kDdpm;
   int64_t start_timestep = 0;
+  int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
   FilterChoice filter = FilterChoice::kModel;
 
@@ -70,9 +74,14 @@ struct SamplerOptions {
     v("cfg", s.cfg, "guidance scale s; 1 is none");
     v("cfg_schedule", s.cfg_schedule, "how guidance runs over the outer steps");
     v("temperature", s.temperature, "scale of the noise in the inner steps");
-    v("diffusion_steps", s.diffusion_steps, "inner steps: [T], or [first, last] to run linearly");
+    v("cfg_interval", s.cfg_interval,
+      "[first, last] outer step (from 0) that is guided, the others at scale 1; empty: all");
+    v("diffusion_steps", s.diffusion_steps,
+      "inner steps: [T], or [first, .., last] to run linearly from one to the next over the outer steps");
     v("solver", s.solver, "solver of the inner steps");
     v("start_timestep", s.start_timestep, "noisiest timestep of the inner steps; 0 is the solver's own (999 for ddpm)");
+    v("draft_timestep", s.draft_timestep,
+      "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");
     v("filter", s.filter, "low-pass filter; model is the one it was trained with");
   }

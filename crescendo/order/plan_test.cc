@@ -197,6 +197,45 @@ TEST(Plan, OptionsChangeSingleChoices) {
   expect_near(guidance(p), [](double k) { return 1 + 2 * k / 4; });
 }
 
+TEST(Plan, InnerStepsRunOverAnyNumberOfKnots) {
+  SamplerOptions o;
+  o.steps = 5;
+  o.diffusion_steps = {8, 20, 8};
+  EXPECT_EQ(inner(make_plan(o, {})), (Ints{8, 14, 20, 14, 8}));
+  o.diffusion_steps = {10, 10, 30};
+  EXPECT_EQ(inner(make_plan(o, {})), (Ints{10, 10, 10, 20, 30}));
+  o.steps = 1;
+  EXPECT_EQ(inner(make_plan(o, {})), (Ints{30}));
+}
+
+TEST(Plan, GuidanceInAnInterval) {
+  SamplerOptions o;
+  o.steps = 5;
+  o.cfg_schedule = CfgSchedule::kConstant;
+  o.cfg_interval = {1, 3};
+  expect_near(guidance(make_plan(o, {})), [](double k) { return k >= 1 && k <= 3 ? 3.0 : 1.0; });
+}
+
+TEST(Plan, DraftsFollowAFilter) {
+  SamplerOptions o;
+  o.draft_timestep = 600;
+  o.start_timestep = 970;
+  const auto starts = [](const Plan& p) {
+    Ints out;
+    for (const Step& s : p.steps) out.push_back(s.draft ? -s.start_timestep : s.start_timestep);
+    return out;
+  };
+  o.steps = 3;
+  EXPECT_EQ(starts(make_plan(o, {})), (Ints{970, -600, -600}));
+  // After the published first step of masks nothing is filtered and three tokens are known: no draft for the others.
+  o = {};
+  o.preset = "published-mask";
+  o.draft_timestep = 600;
+  const Ints published = starts(make_plan(o, {}));
+  EXPECT_EQ(published[1], 0);
+  EXPECT_EQ(published[2], -600);
+}
+
 TEST(Plan, MarRevealsEachTokenOnce) {
   for (const int64_t steps : {1, 2, 6, 64, 255, 256}) {
     SamplerOptions o;
@@ -256,7 +295,11 @@ TEST(Plan, ErrorsNameTheOption) {
                   "--steps and --levels contradict each other");
   EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {0}; }), "diffusion steps must be in 1..1000, got 0");
   EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {10, 1001}; }), "got 1001");
-  EXPECT_CONTAINS(error([](auto& o) { o.diffusion_steps = {1, 2, 3}; }), "got 3 numbers");
+  EXPECT_CONTAINS(error([](auto& o) { o.cfg_interval = {4, 2}; }), "interval is FIRST:LAST");
+  EXPECT_CONTAINS(error([](auto& o) { o.cfg_interval = {4}; }), "interval is FIRST:LAST");
+  EXPECT_CONTAINS(error([](auto& o) { o.cfg_interval = {4, 10}; }), "ends at outer step 10, the last one is 9");
+  EXPECT_CONTAINS(error([](auto& o) { o.draft_timestep = 1000; }), "draft_timestep must be in 0..999, got 1000");
+  EXPECT_CONTAINS(error([](auto& o) { o.draft_timestep = 30; }), "diffusion steps must be in 1..31, got 47");
   EXPECT_CONTAINS(error([](auto& o) { o.cfg = -1; }), "cfg must be a number of at least 0, got -1");
   EXPECT_CONTAINS(error([](auto& o) { o.cfg = NAN; }), "cfg must be");
   EXPECT_CONTAINS(error([](auto& o) { o.temperature = INFINITY; }), "temperature must be");
@@ -285,6 +328,8 @@ TEST(Plan, JsonTellsEveryStep) {
   EXPECT_TRUE(json["steps"][0]["filter"].is_null());
   EXPECT_EQ(json["steps"][1]["filter"], 12);
   EXPECT_EQ(json["steps"][3]["masked"], 232);
+  EXPECT_EQ(json["steps"][0]["start_timestep"], 999);
+  EXPECT_EQ(json["steps"][0]["draft"], false);
   EXPECT_EQ(json["solver"], "ddpm");
   EXPECT_EQ(json["filter"], "spatial");
   EXPECT_EQ(json["random_order"], true);

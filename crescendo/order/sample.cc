@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <utility>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/log.h"
 #include "crescendo/diffusion/fused_head.h"
 
 namespace crescendo {
@@ -44,6 +46,20 @@ Tensor sample_tokens(HeadRunner& run_head, const Tensor& z, const Step& step, co
   return solve(solver, denoise, schedule, std::move(x_T), noise, step.temperature);
 }
 
+// Seconds since the last call, when all that was asked of the device is done.
+class Lap {
+ public:
+  double operator()(const Tensor& waited_for) {
+    if (!waited_for.is_cpu()) waited_for.view(-1).slice(0, 0, 1).to(at::kCPU);
+    const double now = now_s(), lap = now - last_;
+    last_ = now;
+    return lap;
+  }
+
+ private:
+  double last_ = now_s();
+};
+
 }  // namespace
 
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
@@ -64,6 +80,7 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
   const int64_t total_inner = plan.inner_steps();
   int64_t done_inner = 0;
   Tensor tokens = at::zeros({batch, tokens_per_image, channels}, float_options);  // x_0: nothing is known yet
+  Tensor draft;                                                                   // the last prediction, full-band
   try {
     for (int64_t k = 0; k < steps; ++k) {
       const Step& step = plan.steps[static_cast<size_t>(k)];
@@ -74,12 +91,14 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
       TokenMask mask;
       if (step.masked > 0) mask = {place < step.masked, tokens_per_image - step.masked, true};
 
+      Lap lap;
       const bool guided = step.guidance != 1.0;
       const Tensor input = tokens.to(model.dtype());
       const auto twice = [&](const Tensor& t) { return guided ? at::cat({t, t}) : t; };
       if (mask.any()) mask.missing = twice(mask.missing);
       const Tensor z = model.backbone().forward(twice(input), guided ? at::cat({condition, null}) : condition,
                                                 mask);  // (B or 2B, L, D)
+      if (hooks.times) hooks.times->backbone_s += lap(z);
 
       // Rows whose prediction somebody reads: MAR predicts each token once; without a filter only the tokens that stay
       // visible are kept. A filter mixes neighbours, so it reads all.
@@ -94,20 +113,25 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
       };
       const Tensor z_rows = guided ? at::cat({pick(z.slice(0, 0, batch)), pick(z.slice(0, batch))}) : pick(z);
 
-      const Schedule schedule = solver_schedule(plan.solver, step.inner_steps, plan.start_timestep);
+      const Schedule schedule = solver_schedule(plan.solver, step.inner_steps, step.start_timestep);
+      Tensor x_T = noise.initial(k);
+      if (step.draft) {
+        const double signal = schedule.alpha_bar.back();
+        x_T = draft * std::sqrt(signal) + x_T * std::sqrt(1 - signal);
+      }
       Tensor predicted = sample_tokens(
-          run_head, z_rows, step, schedule, plan.solver, pick(noise.initial(k)),
-          [&](int64_t n) { return pick(noise.step(k, n)); },
+          run_head, z_rows, step, schedule, plan.solver, pick(x_T), [&](int64_t n) { return pick(noise.step(k, n)); },
           [&] {
             ++done_inner;
             if (hooks.on_inner_step && !hooks.on_inner_step(done_inner, total_inner)) throw Stopped{};
           });  // (M, C)
+      if (hooks.times) hooks.times->head_s += lap(predicted);
       if (rows.defined()) {
         const Tensor base = plan.keep_predicted ? tokens.reshape({-1, channels})
                                                 : at::zeros({batch * tokens_per_image, channels}, float_options);
         predicted = base.index_copy(0, rows, predicted);
       }
-      tokens = predicted.view({batch, tokens_per_image, channels});
+      tokens = draft = predicted.view({batch, tokens_per_image, channels});
 
       if (hooks.on_outer_step && !hooks.on_outer_step(k, unpatchify(tokens, m))) throw Stopped{};
       if (step.filter) tokens = patchify(lowpass(unpatchify(tokens, m), *step.filter), m.patch);

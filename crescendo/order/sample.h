@@ -9,6 +9,11 @@
 
 namespace crescendo {
 
+// Seconds spent in the transformer and in the diffusion head, with the solver around it.
+struct SampleTimes {
+  double backbone_s = 0, head_s = 0;
+};
+
 // Looks on; any function may be empty. Returning false stops the generation.
 struct SampleHooks {
   // After outer step k: the full-band prediction (B, C, H, W), before the filter.
@@ -17,6 +22,7 @@ struct SampleHooks {
   std::function<bool(int64_t done, int64_t total)> on_inner_step;
   // The tokens entering outer step k, hidden ones zero: (B, L, C).
   std::function<void(int64_t k, const Tensor& tokens)> on_input;
+  SampleTimes* times = nullptr;  // what to add times to; waits for the device after every part
 };
 
 // `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the

@@ -48,11 +48,16 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   const auto mar = lively_model(tiny_config(ModelKind::kMarClass));
   const auto mask_off = [](SamplerOptions& o) { o.mask = MaskMode::kOff; };
   const auto ddim = [](SamplerOptions& o) { o.solver = Solver::kDdim; };
+  const auto drafts = [](SamplerOptions& o) {
+    o.solver = Solver::kDpm2m;
+    o.draft_timestep = 500;
+  };
   const auto five = [](SamplerOptions& o) { o.steps = 5; };
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
       {"masks, ddpm", far.get(), tiny_plan(far->config())},
       {"no masks, ddpm", far.get(), tiny_plan(far->config(), mask_off)},
       {"masks, ddim", far.get(), tiny_plan(far->config(), ddim)},
+      {"masks, dpmpp-2m, drafts", far.get(), tiny_plan(far->config(), drafts)},
       {"mar", mar.get(), tiny_plan(mar->config(), five)}};
   for (const auto& [name, model, plan] : cases) {
     const Tensor alone = sample_classes(*model, plan, {2}, {77});
@@ -225,6 +230,42 @@ TEST(SampleProperties, TemperatureZeroTakesNoStepNoise) {
   EXPECT_TRUE(at::equal(sampled(0, 5), sampled(0, 0)));
   EXPECT_TRUE(at::equal(sampled(0, 5), sampled(1, 0)));
   EXPECT_GT(relative_l2(sampled(1, 5), sampled(1, 0)), 1e-4);
+}
+
+// The faster way of computing is the same function.
+TEST(SampleProperties, PlainAndFusedAgree) {
+  const at::NoGradGuard no_grad;
+  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kMarClass}) {
+    const auto model = lively_model(tiny_config(kind));
+    const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
+    const Plan plan = tiny_plan(model->config());
+    const SeededNoise noise = noise_of(*model, {3, 4});
+    EXPECT_LT(relative_l2(sample(*model, condition, plan, noise), sample(*model, condition, plan, noise, {}, true)),
+              1e-4);
+  }
+}
+
+// From a timestep with hardly any noise a draft stays what it is, so the first prediction comes out in the end.
+TEST(SampleProperties, DraftsStartFromTheLastPrediction) {
+  const auto model = lively_model(tiny_config());
+  const auto drafts = [](SamplerOptions& o) {
+    o.diffusion_steps = {2};
+    o.draft_timestep = 1;
+    o.mask = MaskMode::kOff;
+  };
+  Tensor first;
+  SampleHooks hooks;
+  hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
+    if (k == 0) first = latents.clone();
+    return true;
+  };
+  const Tensor last = sample_classes(*model, tiny_plan(model->config(), drafts), {1}, {3}, hooks);
+  EXPECT_LT(relative_l2(last, first), 0.1);
+  const auto without = [](SamplerOptions& o) {
+    o.diffusion_steps = {2};
+    o.mask = MaskMode::kOff;
+  };
+  EXPECT_GT(relative_l2(sample_classes(*model, tiny_plan(model->config(), without), {1}, {3}), first), 0.5);
 }
 
 //----------------------------------------------------------------------------

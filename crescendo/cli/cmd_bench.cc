@@ -1,0 +1,221 @@
+#include <ATen/ATen.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "crescendo/cli/sampler_args.h"
+#include "crescendo/core/check.h"
+#include "crescendo/core/interrupt.h"
+#include "crescendo/core/log.h"
+#include "crescendo/order/cost.h"
+#include "crescendo/order/sample.h"
+#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
+
+namespace crescendo {
+
+namespace {
+
+struct Arguments {
+  CommonOptions common;
+  SamplerArgs sampler;
+  std::string size = "far-b", model;
+  int64_t images = 1;
+  bool check = false, no_decode = false, plain = false;
+};
+
+struct Subject {
+  ModelInfo info;
+  std::unique_ptr<FarModel> model;
+  std::shared_ptr<const KlVae> vae;
+  double load_s = 0;
+};
+
+// The layers that training starts at zero get values, or the head would have nothing to compute with.
+void wake(FarModel& model) {
+  for (const auto& [name, p] : model.params().items())
+    if (name.starts_with("diffloss.net.final_layer.linear") || name.find("adaLN_modulation") != std::string::npos)
+      Tensor(p).normal_(0, 0.02);
+}
+
+Subject open_subject(const Arguments& a) {
+  const at::Device device = a.common.parsed_device();
+  const at::ScalarType dtype = a.common.parsed_dtype();
+  const double start_s = now_s();
+  Subject s;
+  if (!a.model.empty()) {
+    const auto dir = find_model(a.model);
+    s.info = load_model_info(dir);
+    s.model = load_model(dir, s.info, device, dtype);
+    if (!a.no_decode) s.vae = load_tokenizer(dir / "tokenizer", device, at::kFloat);
+  } else {
+    s.info.model = model_preset(a.size);
+    s.info.model.masked = false;
+    s.info.sampler.preset = s.info.model.kind == ModelKind::kMarClass ? "mar" : "published-nomask";
+    s.model = FarModel::random(s.info.model, 1);
+    wake(*s.model);
+    s.model->params().to(device, dtype);
+    if (!a.no_decode) {
+      auto vae = KlVae::random(kl_vae_preset("kl16"), 2);
+      vae->params().to(device, at::kFloat);
+      s.vae = std::move(vae);
+    }
+  }
+  s.load_s = now_s() - start_s;
+  return s;
+}
+
+// FLOP/s of LibTorch's own product at a size of the head's, the best of a few.
+double product_rate(at::Device device, at::ScalarType dtype) {
+  constexpr int64_t kRows = 512, kWidth = 1024;
+  const auto options = at::TensorOptions(device).dtype(dtype);
+  const Tensor a = at::ones({kRows, kWidth}, options), b = at::ones({kWidth, kWidth}, options);
+  Tensor out = at::mm(a, b);
+  double best = 0;
+  for (int trial = 0; trial < 20; ++trial) {
+    const double start_s = now_s();
+    at::mm_out(out, a, b);
+    if (!device.is_cpu()) out.view(-1).slice(0, 0, 1).to(at::kCPU);
+    best = std::max(best, 2.0 * kRows * kWidth * kWidth / (now_s() - start_s));
+  }
+  return best;
+}
+
+struct Timed {
+  SampleTimes times;
+  double sample_s = 0, decode_s = 0, first_step_s = 0;
+  Tensor latents;
+  double total_s() const { return sample_s + decode_s; }
+};
+
+Timed run_once(const Arguments& a, const Subject& s, const Plan& plan, bool plain) {
+  const at::NoGradGuard no_grad;
+  const ModelConfig& m = s.info.model;
+  std::vector<uint64_t> seeds;
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < a.images; ++i) {
+    seeds.push_back(static_cast<uint64_t>(i));
+    labels.push_back(i % std::max<int64_t>(1, m.classes));
+  }
+  const at::Device device = s.model->device();
+  const Tensor condition = m.is_text() ? s.model->backbone().null_condition(a.images)
+                                       : s.model->backbone().class_condition(at::tensor(labels).to(device));
+  const SeededNoise noise(seeds, m.tokens(), m.token_channels(), device);
+  Timed t;
+  const double start_s = now_s();
+  Progress bar(plain ? "plain" : "sampling");
+  SampleHooks hooks;
+  hooks.times = &t.times;
+  hooks.on_inner_step = [&](int64_t done, int64_t total) {
+    if (done == 1) t.first_step_s = now_s() - start_s;
+    bar.update(static_cast<double>(done) / static_cast<double>(total), concat(done, " of ", total, " inner steps"));
+    return !interrupted();
+  };
+  t.latents = sample(*s.model, condition, plan, noise, hooks, plain);
+  check(t.latents.defined(), "stopped");
+  bar.finish();
+  t.sample_s = now_s() - start_s;
+  if (s.vae && !plain) {
+    const double decode_start_s = now_s();
+    s.vae->decode_latent(t.latents).to(at::kCPU);
+    t.decode_s = now_s() - decode_start_s;
+  }
+  return t;
+}
+
+double relative_difference(const Tensor& a, const Tensor& b) {
+  const Tensor x = a.to(at::kCPU, at::kDouble), y = b.to(at::kCPU, at::kDouble);
+  return ((x - y).norm() / y.norm()).item<double>();
+}
+
+double peak_memory_mb() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+void print_row(const char* name, double seconds, double flop, double images) {
+  std::printf("  %-10s %9.3f s", name, seconds / images);
+  if (flop > 0) std::printf("  %8.3f TFLOP  %8.1f GFLOP/s", flop / 1e12, flop * images / seconds / 1e9);
+  std::printf("\n");
+}
+
+void run(const Arguments& a) {
+  a.common.apply();
+  check_usage(a.images >= 1, "--images must be at least 1, got ", a.images);
+  const Subject s = open_subject(a);
+  const Plan plan = make_plan(a.sampler.over(s.info.sampler), s.info.model);
+  if (a.common.dry_run) return print_json(plan_to_json(plan));
+  catch_interrupts();
+  const at::Device device = s.model->device();
+  const PlanCost cost = plan_cost(plan, s.info.model);
+  double product = product_rate(device, s.model->dtype());
+  const Timed t = run_once(a, s, plan, a.plain);
+  product = std::max(product, product_rate(device, s.model->dtype()));
+  const double peak_mb = peak_memory_mb();
+  const auto images = static_cast<double>(a.images);
+  const PlanWork& work = a.plain ? cost.written : cost.done;
+  Json out = {{"model", a.model.empty() ? a.size : a.model},
+              {"device", device_description(device)},
+              {"dtype", a.common.dtype},
+              {"images", a.images},
+              {"load_s", s.load_s},
+              {"first_inner_step_s", t.first_step_s},
+              {"s_per_image", t.total_s() / images},
+              {"backbone_s", t.times.backbone_s / images},
+              {"head_s", t.times.head_s / images},
+              {"decode_s", t.decode_s / images},
+              {"tflop_written", cost.written.total() / 1e12},
+              {"tflop_done", cost.done.total() / 1e12},
+              {"gflop_per_s", work.total() * images / t.sample_s / 1e9},
+              {"product_gflop_per_s", product / 1e9},
+              {"share_of_product", work.total() * images / t.sample_s / product},
+              {"peak_mb", peak_mb}};
+  if (a.check) {
+    const Timed reference = run_once(a, s, plan, /*plain=*/true);
+    out["plain_s_per_image"] = reference.sample_s / images;
+    out["plain_over_fast"] = reference.sample_s / t.sample_s;
+    out["relative_difference"] = relative_difference(t.latents, reference.latents);
+  }
+  if (a.common.json) return print_json(out);
+  std::printf("%s, %s, %s, batch of %lld; seconds and work per image\n", out["model"].get<std::string>().c_str(),
+              a.common.dtype.c_str(), device_description(device).c_str(), static_cast<long long>(a.images));
+  print_row("backbone", t.times.backbone_s, work.encoder + work.decoder, images);
+  print_row("head", t.times.head_s, work.head, images);
+  if (s.vae) print_row("decode", t.decode_s, 0, images);
+  print_row("all", t.total_s(), 0, images);
+  std::printf("done %.2f of the %.2f TFLOP of the published code; %.0f %% of the product's %.1f GFLOP/s\n",
+              work.total() / 1e12, cost.written.total() / 1e12, 100 * out["share_of_product"].get<double>(),
+              product / 1e9);
+  std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB\n", s.load_s, t.first_step_s,
+              peak_mb);
+  if (a.check)
+    std::printf("plain path: %.3f s an image, %.2f times as long; relative difference of the latents %.1e\n",
+                out["plain_s_per_image"].get<double>(), out["plain_over_fast"].get<double>(),
+                out["relative_difference"].get<double>());
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("bench", "Time a model's parts beside the machine's own products");
+  auto a = std::make_shared<Arguments>();
+  std::string sizes;
+  for (const ModelPreset& p : kModelPresets) sizes += (sizes.empty() ? "" : ", ") + std::string(p.name);
+  const std::string what = "What";
+  CLI::Option* size =
+      command->add_option("--size", a->size, "published size with random weights: " + sizes)->group(what);
+  command->add_option("--model", a->model, "a model directory in its place")->group(what)->excludes(size);
+  command->add_option("--images", a->images, "images in the one batch that is timed")->type_name("N")->group(what);
+  command->add_flag("--check", a->check, "also run the plain path, and compare results and times")->group(what);
+  command->add_flag("--plain", a->plain, "time the plain path alone")->group(what);
+  command->add_flag("--no-decode", a->no_decode, "leave out the tokenizer's decoder")->group(what);
+  a->sampler.add(*command);
+  a->common.add(*command);
+  add_examples(*command, {"bench --size far-b --preset paper --no-mask --steps 2 --diffusion-steps 4 --check",
+                          "bench --model shapes-64 --images 8 --json"});
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace crescendo

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "crescendo/core/check.h"
 #include "crescendo/diffusion/row_passes.h"
 
@@ -10,14 +12,16 @@ namespace crescendo {
 
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;
+// Numbers that are worth another thread: below, waiting for it costs more than it spares, the more so on a busy
+// machine.
+constexpr int64_t kNumbersPerTask = 1 << 16;
 
 float* row(const Tensor& t, int64_t i) { return t.data_ptr<float>() + i * t.stride(0); }
 const float* numbers(const Tensor& t) { return t.data_ptr<float>(); }
 
 template <class F>
-void for_rows(int64_t rows, F&& f) {
-  at::parallel_for(0, rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+void for_rows(int64_t rows, int64_t width, F&& f) {
+  at::parallel_for(0, rows, std::max<int64_t>(1, kNumbersPerTask / width), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(i);
   });
 }
@@ -61,24 +65,24 @@ Tensor FusedHead::forward(const Tensor& x, const Tensor& y, const Tensor& time) 
   const auto last = static_cast<int64_t>(head_.blocks().size()) - 1;
   check(y.size(0) == rows && y.is_contiguous() && time.is_contiguous(), "FusedHead: one contiguous condition a row");
   reserve(rows);
-  for_rows(rows, [&](int64_t i) { rows::silu_of_sum(row(condition_, i), row(y, i), numbers(time), w); });
+  for_rows(rows, w, [&](int64_t i) { rows::silu_of_sum(row(condition_, i), row(y, i), numbers(time), w); });
   product(x_, x, head_.input_proj().weight);
   for (int64_t k = 0; k <= last; ++k) {
     const Head::Block& b = head_.blocks()[static_cast<size_t>(k)];
     Tensor& modulation = modulation_[k % 2];
     product(modulation, condition_, b.modulation.weight);
-    for_rows(rows, [&](int64_t i) {
+    for_rows(rows, w, [&](int64_t i) {
       add_branch(k - 1, i);
       rows::normalize(row(hidden_, i), row(x_, i), b.in_ln.eps, w);
       const float *m = row(modulation, i), *bias = numbers(b.modulation.bias);
       rows::modulate(row(hidden_, i), numbers(b.in_ln.weight), numbers(b.in_ln.bias), m + w, bias + w, m, bias, w);
     });
     product(branch_, hidden_, b.mlp0.weight);
-    for_rows(rows, [&](int64_t i) { rows::silu_of_sum(row(hidden_, i), row(branch_, i), numbers(b.mlp0.bias), w); });
+    for_rows(rows, w, [&](int64_t i) { rows::silu_of_sum(row(hidden_, i), row(branch_, i), numbers(b.mlp0.bias), w); });
     product(branch_, hidden_, b.mlp2.weight);
   }
   product(scale_, condition_, final_scale_weight_);
-  for_rows(rows, [&](int64_t i) {
+  for_rows(rows, w, [&](int64_t i) {
     add_branch(last, i);
     rows::normalize(row(hidden_, i), row(x_, i), head_.final_eps(), w);
     rows::rescale(row(hidden_, i), row(scale_, i), numbers(final_scale_bias_), w);

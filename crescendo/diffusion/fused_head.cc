@@ -14,7 +14,7 @@ namespace {
 
 // Numbers that are worth another thread: below, waiting for it costs more than it spares, the more so on a busy
 // machine.
-constexpr int64_t kNumbersPerTask = 1 << 16;
+constexpr int64_t kNumbersPerTask = 1 << 14;
 
 float* row(const Tensor& t, int64_t i) { return t.data_ptr<float>() + i * t.stride(0); }
 const float* numbers(const Tensor& t) { return t.data_ptr<float>(); }

@@ -378,6 +378,15 @@ train() {
   ok train train.json --out part --init "$model" --init-partial --set model.diffusion_width=32 --set train.images=8 --verbose
   is "--init-partial does not say what it drew" grep -q 'drawn anew: diffloss.net.input_proj.weight' stderr
   is "--init-partial drew what fits" [ "$(grep -c 'drawn anew: encoder' stderr)" -eq 0 ]
+  # A text model that begins with another's encoder, which is trained along, finds it when it is resumed.
+  set -- train train.json --data scenes:count=24,seed=1 --set model.kind=far-text --set model.buffer_size=0 \
+    --set model.text_hidden=16 --set model.text_length=24 --set text.layers=1 --set text.heads=2 \
+    --set text.key_value_heads=1 --set text.intermediate=16 --quiet
+  ok "$@" --out text --set train.images=16
+  ok "$@" --out more --init text/model --set train.images=16
+  ok "$@" --out more --resume --set train.images=32
+  ok train --resume --out more --set train.images=48
+  ok generate --model more/model --prompt "a photo of a red circle" --out text.png
   # Samples and scores of the classes that the detector knows.
   ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
   is "no sheet of samples" [ -s samples/samples/0000000064.png ]

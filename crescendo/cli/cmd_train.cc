@@ -51,6 +51,20 @@ struct Arguments {
   bool dtype_given = false;
 };
 
+// The text encoder that --init brings, in the recipe from then on: a resumed run finds it there, whatever config it is
+// given. Empty where there is none.
+std::string text_encoder_of(const Arguments& a) {
+  if (!a.init.empty()) {
+    const fs::path folder = find_model(a.init) / "text_encoder";
+    return fs::is_directory(folder) ? folder.string() : "";
+  }
+  const fs::path file = fs::path(a.out) / kRecipeFile;
+  if (!a.resume || !fs::exists(file)) return {};
+  Recipe begun;
+  value_from_json(begun, read_json(file), file.string());
+  return begun.text.encoder;
+}
+
 Recipe resolve(const Arguments& a) {
   check_usage(a.config_file.empty() || a.preset.empty(), "a config file and --preset contradict each other");
   check_usage(a.init.empty() || !a.resume, "--init and --resume contradict each other: a resumed run has its weights");
@@ -67,6 +81,7 @@ Recipe resolve(const Arguments& a) {
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
         "--preset paper or published; `crescendo train --help` says more");
   for (const auto& assignment : a.set) set_field(recipe, assignment);
+  if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
   if (!a.data.empty()) recipe.data = a.data;
   if (!a.tokenizer.empty()) recipe.tokenizer = a.tokenizer;
   if (a.seed) recipe.config.train.seed = *a.seed;
@@ -95,8 +110,8 @@ fs::path tokenizer_folder(const std::string& name) {
 // Where the text encoder to train with lies; a new one is made in the run folder when the run begins.
 fs::path text_encoder_folder(const Arguments& a, const Recipe& recipe, const std::vector<std::string>& captions) {
   if (!recipe.text.encoder.empty()) return find_text_encoder(recipe.text.encoder);
-  if (!a.init.empty() && (!a.init_partial || fs::is_directory(find_model(a.init) / "text_encoder")))
-    return find_text_encoder(a.init);
+  check(a.init.empty() || a.init_partial, a.init,
+        " has no text_encoder to go on with; name one with --set text.encoder=");
   const fs::path folder = fs::path(a.out) / "text_encoder";
   if (!a.resume && !fs::exists(fs::path(a.out) / "checkpoint.safetensors"))
     make_text_encoder(folder, recipe.text, recipe.config.model.text_hidden, captions,

@@ -16,7 +16,7 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
-  command.add_option("--cfg-interval", cfg_interval, "FIRST:LAST outer step (from 0) that is guided; default: all")
+  command.add_option("--cfg-interval", cfg_interval, "FIRST:LAST outer step (from 0) that is guided; default: the preset's")
       ->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command

@@ -7,12 +7,14 @@
 //     }
 //   };
 //
-// A field is a bool, int64_t, double, std::string, std::vector of one of these, a named enum (enums.h) or a struct with
-// fields of its own. A key that no field has is an error that names the nearest one.
+// A field is a bool, int64_t, double, std::string, a named enum (enums.h), a std::vector or std::optional (null where
+// unset) of one of these, or a struct with fields of its own. A key that no field has is an error that names the
+// nearest one.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +42,10 @@ template <class T>
 struct IsVector : std::false_type {};
 template <class T>
 struct IsVector<std::vector<T>> : std::true_type {};
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
 
 template <HasFields T>
 std::vector<std::string> field_names(const T& t) {
@@ -60,6 +66,8 @@ Json value_to_json(const T& value) {
     Json out = Json::array();
     for (const auto& item : value) out.push_back(value_to_json(item));
     return out;
+  } else if constexpr (IsOptional<T>::value) {
+    return value ? value_to_json(*value) : Json();
   } else {
     return value;
   }
@@ -92,6 +100,9 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
       value.emplace_back();
       value_from_json(value.back(), item, where + "[]");
     }
+  } else if constexpr (IsOptional<T>::value) {
+    value.reset();
+    if (!json.is_null()) value_from_json(value.emplace(), json, where);
   } else if constexpr (std::same_as<T, bool>) {
     check_usage(json.is_boolean(), where, " must be true or false, got ", json.dump());
     value = json.get<bool>();

@@ -27,6 +27,7 @@ struct Outer {
   int64_t count = 3;
   std::string name = "x";
   Colour colour = Colour::kRed;
+  std::optional<Colour> other{};
   Inner inner{};
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
@@ -34,6 +35,7 @@ struct Outer {
     v("count", s.count, "a number");
     v("name", s.name, "a name");
     v("colour", s.colour, "a colour");
+    v("other", s.other, "a colour or none");
     v("inner", s.inner, "more");
   }
 };
@@ -46,8 +48,9 @@ TEST(Fields, RoundTripKeepsOrderAndValues) {
   o.colour = Colour::kBlue;
   o.inner = {1e-4, {}};
   const Json json = value_to_json(o);
-  EXPECT_EQ(json.dump(),
-            R"({"on":true,"count":-7,"name":"a \"b\"","colour":"blue","inner":{"rate":0.0001,"levels":[]}})");
+  EXPECT_EQ(
+      json.dump(),
+      R"({"on":true,"count":-7,"name":"a \"b\"","colour":"blue","other":null,"inner":{"rate":0.0001,"levels":[]}})");
   Outer back;
   EXPECT_FALSE(fields_equal(o, back));
   value_from_json(back, json, "config");
@@ -61,6 +64,19 @@ TEST(Fields, WhatIsNotGivenKeepsItsValue) {
   EXPECT_EQ(o.count, 9);
   EXPECT_EQ(o.inner.rate, 2.0);  // a whole number is a number
   EXPECT_EQ(o.inner.levels, (std::vector<int64_t>{1, 2}));
+}
+
+TEST(Fields, NullUnsetsWhatIsOptional) {
+  Outer o;
+  value_from_json(o, Json::parse(R"({"other":"blue"})"), "config");
+  EXPECT_EQ(o.other, Colour::kBlue);
+  EXPECT_EQ(value_to_json(o)["other"], "blue");
+  value_from_json(o, Json::parse(R"({"count":1})"), "config");
+  EXPECT_EQ(o.other, Colour::kBlue);
+  value_from_json(o, Json::parse(R"({"other":null})"), "config");
+  EXPECT_FALSE(o.other.has_value());
+  EXPECT_EQ(usage_error_of([&] { value_from_json(o, Json::parse(R"({"other":"green"})"), "config"); }),
+            "config.other must be red|blue, got 'green'");
 }
 
 TEST(Fields, UnknownKeyNamesTheNearest) {

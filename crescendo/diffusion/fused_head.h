@@ -1,13 +1,15 @@
-// The diffusion head on a CPU in few passes over memory: the same function as Head::forward, for sampling in fp32.
+// The diffusion head on a CPU in few passes over memory: the same function as Head::forward, for sampling.
 //
 // What differs, and why the result stays what it is:
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
 //   modulation and gates are added where the next product's input is written (row_passes.h);
+// - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
+//   the rows of one step are few;
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
+// With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
+// last layer.
 #pragma once
-
-#include <array>
 
 #include "crescendo/diffusion/head.h"
 
@@ -15,27 +17,45 @@ namespace crescendo {
 
 class FusedHead {
  public:
-  // Whether the weights lie where this can use them: on the CPU, in fp32.
+  // Whether the weights lie where this can use them: on the CPU, in fp32 or bf16.
   static bool serves(const Head& head);
 
-  // The head must outlive this.
   explicit FusedHead(const Head& head);
 
-  // eps and variance fraction for x (M, C) under the condition y (M, W) and the time embedding (W) of all rows: (M,
-  // 2C). Not from two threads at once.
-  Tensor forward(const Tensor& x, const Tensor& y, const Tensor& time);
+  // Sets the condition y (M, W) of the rows and the time embedding of every inner step, times (T, W): an outer step
+  // begins. Any floating type.
+  void begin(const Tensor& y, const Tensor& times);
+  // eps and variance fraction for x (M, C) at inner step i of those: (M, 2C), fp32. Steps are expected in descending
+  // order; another order costs time. Not from two threads at once.
+  Tensor forward(const Tensor& x, int64_t i);
 
  private:
-  void reserve(int64_t rows);
-  // x += the gated branch of block b (its modulation and branch lie in the buffers), or the input's bias for b = -1.
-  void add_branch(int64_t block, int64_t row);
+  struct Block {
+    Tensor modulation, mlp0, mlp2;                                         // weights, in the type of the products
+    Tensor norm_weight, norm_bias, modulation_bias, mlp0_bias, mlp2_bias;  // fp32
+    double eps;
+  };
+  // Computes what depends on the time and not on x for inner step i and as many below it as fit.
+  void begin_chunk(int64_t i);
+  // x += the gated branch of a block, or the input's bias for block -1, in one row.
+  template <class T>
+  void add_branch(int64_t block, const T* modulation, int64_t row);
+  template <class T>
+  Tensor evaluate(const Tensor& x, int64_t step);
 
-  const Head& head_;
+  at::ScalarType type_;  // of the products
   int64_t width_;
-  Tensor final_scale_weight_, final_scale_bias_;    // (W, W), (W): a view of the last modulation
-  Tensor folded_shift_, output_bias_;               // (2C, W), (2C)
-  Tensor condition_, x_, hidden_, branch_, scale_;  // (M, W): silu(y + time); the residual stream; inputs of products
-  std::array<Tensor, 2> modulation_;                // (M, 3W) of even and odd blocks: shift, scale, gate
+  std::vector<Block> blocks_;
+  Tensor input_weight_, input_bias_;                  // fp32, as are all of the last layer:
+  Tensor final_scale_weight_, final_scale_bias_;      // (W, W), (W)
+  Tensor folded_shift_, final_weight_, output_bias_;  // (2C, W), (2C, W), (2C)
+  Tensor y_, times_;                                  // (M, W), (T, W) fp32
+  int64_t rows_ = 0, chunk_ = 0;                      // M; inner steps whose modulations are computed at once
+  int64_t first_ = 0, end_ = 0;                       // the steps of the chunk at hand
+  Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
+  std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
+  Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32
+  Tensor x_, normed_, hidden_, branch_;   // (M, W): the residual stream and the last layer's, fp32; products'
 };
 
 }  // namespace crescendo

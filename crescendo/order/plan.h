@@ -50,7 +50,7 @@ constexpr auto enum_table(FilterChoice) {
                     EnumName{FilterChoice::kFourier, "fourier"}};
 }
 
-// What a user or a model's config.json may choose. Zero or empty means: as the preset says.
+// What a user or a model's config.json may choose. Zero, empty or null means: as the preset says.
 struct SamplerOptions {
   std::string preset = "paper";
   int64_t steps = 0;
@@ -60,7 +60,7 @@ struct SamplerOptions {
   double temperature = 1.0;
   std::vector<int64_t> cfg_interval;     // {first, last} outer step
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
-  Solver solver = Solver::kDdpm;
+  std::optional<Solver> solver;
   int64_t start_timestep = 0;
   int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
@@ -68,17 +68,17 @@ struct SamplerOptions {
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
-    v("preset", s.preset, "paper, published-nomask, published-mask, published-t2i or mar");
+    v("preset", s.preset, "paper, fast, turbo, published-nomask, published-mask, published-t2i or mar");
     v("steps", s.steps, "outer steps; 0 is the preset's");
     v("levels", s.levels, "level of every outer step, increasing; empty is the preset's");
     v("cfg", s.cfg, "guidance scale s; 1 is none");
     v("cfg_schedule", s.cfg_schedule, "how guidance runs over the outer steps");
     v("temperature", s.temperature, "scale of the noise in the inner steps");
     v("cfg_interval", s.cfg_interval,
-      "[first, last] outer step (from 0) that is guided, the others at scale 1; empty: all");
+      "[first, last] outer step (from 0) that is guided, the others at scale 1; empty is the preset's");
     v("diffusion_steps", s.diffusion_steps,
       "inner steps: [T], or [first, .., last] to run linearly from one to the next over the outer steps");
-    v("solver", s.solver, "solver of the inner steps");
+    v("solver", s.solver, "solver of the inner steps; null is the preset's");
     v("start_timestep", s.start_timestep, "noisiest timestep of the inner steps; 0 is the solver's own (999 for ddpm)");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");

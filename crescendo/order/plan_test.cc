@@ -138,6 +138,25 @@ TEST(Plan, PaperDefaults) {
   EXPECT_EQ(levels(plan_of("paper", small)), (Ints{0, 1, 2, 3}));
 }
 
+// The paper's outer steps, other inner ones.
+TEST(Plan, FastPresetsSpareInnerSteps) {
+  const Plan paper = plan_of("paper");
+  for (const auto& [name, steps] : {std::pair{"fast", 8}, {"turbo", 5}}) {
+    Plan p = plan_of(name);
+    EXPECT_EQ(p.solver, Solver::kDpm2m);
+    EXPECT_EQ(inner(p), Ints(10, steps));
+    p.solver = paper.solver;
+    for (size_t k = 0; k < p.steps.size(); ++k) p.steps[k].inner_steps = paper.steps[k].inner_steps;
+    EXPECT_EQ(plan_to_json(p), plan_to_json(paper)) << name;
+    SamplerOptions o;
+    o.preset = name;
+    o.solver = Solver::kDdim;
+    o.diffusion_steps = {20};
+    EXPECT_EQ(make_plan(o, {}).solver, Solver::kDdim);
+    EXPECT_EQ(inner(make_plan(o, {})), Ints(10, 20));
+  }
+}
+
 TEST(Plan, MaskFollowsTheModelUnlessAsked) {
   ModelConfig model;
   for (const bool trained : {false, true}) {
@@ -280,7 +299,7 @@ TEST(Plan, ErrorsNameTheOption) {
     return usage_error_of([&] { make_plan(o, model); });
   };
   EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }),
-                  "no sampler preset 'papr'; there are paper, published-nomask");
+                  "no sampler preset 'papr'; there are paper, fast, turbo, published-nomask");
   EXPECT_CONTAINS(error([](auto& o) { o.preset = "papr"; }), "did you mean paper?");
   EXPECT_CONTAINS(error([](auto& o) { o.levels = {0, 4, 4}; }), "levels must increase, got 4 after 4");
   EXPECT_CONTAINS(error([](auto& o) { o.levels = {4, 2}; }), "levels must increase, got 2 after 4");

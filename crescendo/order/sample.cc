@@ -16,27 +16,34 @@ namespace {
 struct Stopped {};
 
 // The diffusion head, in few passes where that can be (`fused`) and else as it is.
-struct HeadRunner {
-  HeadRunner(const Head& head, bool plain) : head(head) {
-    if (!plain && FusedHead::serves(head)) fused.emplace(head);
+class HeadRunner {
+ public:
+  HeadRunner(const Head& head, bool plain) : head_(head) {
+    if (!plain && FusedHead::serves(head)) fused_.emplace(head);
   }
-  Tensor operator()(const Tensor& x, const Tensor& y, const Tensor& time) {
-    return fused ? fused->forward(x, y, time) : head.forward(x, y + time).to(at::kFloat);  // (M, 2C)
+  // An outer step begins, for rows of condition z (M, D) at a level; what all inner steps share is computed.
+  void begin(const Tensor& z, double level, const Schedule& schedule) {
+    y_ = head_.condition(z, at::full({1, 1}, level, z.options()));  // (M, W)
+    times_ = head_.time_embedding(at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));
+    if (fused_) fused_->begin(y_, times_);
   }
-  const Head& head;
-  std::optional<FusedHead> fused;
+  Tensor operator()(const Tensor& x, int64_t i) {
+    return fused_ ? fused_->forward(x, i) : head_.forward(x, y_ + times_[i]).to(at::kFloat);  // (M, 2C)
+  }
+
+ private:
+  const Head& head_;
+  std::optional<FusedHead> fused_;
+  Tensor y_, times_;
 };
 
 // The tokens of one outer step, at the needed rows only: z (2 or 1 times M, D), conditional first -> (M, C).
 Tensor sample_tokens(HeadRunner& run_head, const Tensor& z, const Step& step, const Schedule& schedule, Solver solver,
                      Tensor x_T, const StepNoiseFn& noise, const std::function<void()>& on_evaluation) {
   const bool guided = z.size(0) != x_T.size(0);
-  const Tensor level = at::full({1, 1}, step.level, z.options());
-  const Tensor y = run_head.head.condition(z, level);  // (M or 2M, W), the same at every inner step
-  const Tensor times = run_head.head.time_embedding(
-      at::tensor(at::ArrayRef<int64_t>(schedule.timesteps), at::kLong).to(z.device()));  // (T, W)
+  run_head.begin(z, step.level, schedule);
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
-    const Tensor out = run_head(guided ? at::cat({x, x}) : x, y, times[i]);  // (M or 2M, 2C)
+    const Tensor out = run_head(guided ? at::cat({x, x}) : x, i);  // (M or 2M, 2C)
     on_evaluation();
     const auto halves = out.chunk(2, 1);
     if (!guided) return {halves[0], halves[1]};
@@ -44,6 +51,20 @@ Tensor sample_tokens(HeadRunner& run_head, const Tensor& z, const Step& step, co
     return {eps[1] + step.guidance * (eps[0] - eps[1]), halves[1].slice(0, 0, x.size(0))};
   };
   return solve(solver, denoise, schedule, std::move(x_T), noise, step.temperature);
+}
+
+// The transformer where no image differs from another but by its condition (B, *, D): what is asked for several times,
+// and without condition, is computed once.
+Tensor first_forward(const Backbone& backbone, const Tensor& tokens, const Tensor& condition, TokenMask mask) {
+  const Tensor which =
+      std::get<1>(at::unique_dim(condition.flatten(1), 0, /*sorted=*/true, /*return_inverse=*/true));  // (B)
+  const int64_t distinct = which.max().item<int64_t>() + 1;
+  if (distinct == condition.size(0)) return backbone.forward(tokens, condition, mask);
+  const Tensor one_each =
+      at::zeros({distinct}, which.options()).scatter_(0, which, at::arange(which.size(0), which.options()));
+  if (mask.any()) mask.missing = mask.missing.index_select(0, one_each);
+  return backbone.forward(tokens.index_select(0, one_each), condition.index_select(0, one_each), mask)
+      .index_select(0, which);
 }
 
 // Seconds since the last call, when all that was asked of the device is done.
@@ -93,11 +114,13 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
 
       Lap lap;
       const bool guided = step.guidance != 1.0;
-      const Tensor input = tokens.to(model.dtype());
+      const Tensor conditions = guided ? at::cat({condition, null}) : condition;  // (B or 2B, *, D)
       const auto twice = [&](const Tensor& t) { return guided ? at::cat({t, t}) : t; };
       if (mask.any()) mask.missing = twice(mask.missing);
-      const Tensor z = model.backbone().forward(twice(input), guided ? at::cat({condition, null}) : condition,
-                                                mask);  // (B or 2B, L, D)
+      const Tensor input = twice(tokens.to(model.dtype()));
+      const bool nothing_known = k == 0 && (step.masked == 0 || step.masked == tokens_per_image);
+      const Tensor z = nothing_known && !plain ? first_forward(model.backbone(), input, conditions, mask)
+                                               : model.backbone().forward(input, conditions, mask);  // (B or 2B, L, D)
       if (hooks.times) hooks.times->backbone_s += lap(z);
 
       // Rows whose prediction somebody reads: MAR predicts each token once; without a filter only the tokens that stay

@@ -72,6 +72,26 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   }
 }
 
+// Images of one class begin alike, with guidance from the first step on also those without condition: what is computed
+// once for several is what each has alone, and the plain path computes it for each.
+TEST(SampleProperties, ImagesOfOneConditionShareTheirFirstStep) {
+  const auto constant = [](SamplerOptions& o) { o.cfg_schedule = CfgSchedule::kConstant; };
+  const auto mask_off = [](SamplerOptions& o) { o.mask = MaskMode::kOff; };
+  const auto far = lively_model(tiny_config()), mar = lively_model(tiny_config(ModelKind::kMarClass));
+  for (const auto& [model, plan] :
+       std::vector<std::pair<const FarModel*, Plan>>{{far.get(), tiny_plan(far->config())},
+                                                     {far.get(), tiny_plan(far->config(), constant)},
+                                                     {far.get(), tiny_plan(far->config(), mask_off)},
+                                                     {mar.get(), tiny_plan(mar->config(), constant)}}) {
+    const at::NoGradGuard no_grad;
+    const Tensor condition = model->backbone().class_condition(at::tensor({1, 0, 1, 1, 2}));
+    const SeededNoise noise = noise_of(*model, {1, 2, 3, 4, 5});
+    const Tensor together = sample(*model, condition, plan, noise);
+    EXPECT_LT(relative_l2(together, sample(*model, condition, plan, noise, {}, /*plain=*/true)), 1e-5);
+    EXPECT_LT(relative_l2(sample_classes(*model, plan, {1}, {3}), together.slice(0, 2, 3)), 1e-5);
+  }
+}
+
 // Numbers of this sampler from when it matched the published ones (sample_test.cc), so that a drift shows without the
 // fixtures: the first four latents, then mean and root mean square of all. The lively model's answers are large.
 TEST(SampleProperties, GoldenNumbers) {

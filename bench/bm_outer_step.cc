@@ -53,7 +53,7 @@ Tensor plain(const FarModel& model, const Tensor& condition, int64_t inner_steps
     if (i == 0) return unpatchify(mean.view({batch, m.tokens(), channels}), m);
     const double low = std::log(beta * (1 - before) / (1 - a)), high = std::log(beta);
     const Tensor log_variance = low + (conditional[1] + 1) / 2 * (high - low);
-    x = mean + kTemperature * at::exp(log_variance / 2) * noise.step(0, inner_steps - 1 - i).reshape({rows, channels});
+    x = mean + kTemperature * at::exp(log_variance / 2) * noise.steps(0, inner_steps - 1 - i, 1).reshape({rows, channels});
   }
   return {};
 }

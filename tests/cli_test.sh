@@ -335,6 +335,10 @@ tokenizer() {
   refuses 2 'other sizes' tokenizer train tokenizer.json --init "$tokenizer" --set tokenizer.base_channels=16 --out x
   refuses 2 'latnt_channels.*latent_channels' tokenizer train tokenizer.json --set tokenizer.latnt_channels=3 --out x
   refuses 2 'multiples of 4' tokenizer reconstruct shapes --count 1 --size 33 --model "$tokenizer" --out x.png
+  zeros wide.safetensors latents 1,2,6,20 960
+  ok tokenizer decode wide.safetensors --model "$tokenizer" --tile 8 --out tiles
+  is "no picture from tiles" [ -s tiles/000000.png ]
+  refuses 2 'tile' tokenizer decode wide.safetensors --model "$tokenizer" --tile 3 --out x
   zeros three.safetensors latents 1,3,8,8 768
   refuses 1 '' tokenizer decode three.safetensors --model "$tokenizer" --out x.safetensors
   refuses 1 "no tensor 'image'" tokenizer encode three.safetensors --model "$tokenizer" --out x.safetensors
@@ -367,6 +371,7 @@ train() {
   is "a refused --resume changed the recipe" grep -q '"width": 16' straight/recipe.json
   refuses 2 'contradict' train train.json --out straight --resume --init "$model"
   refuses 2 'contradict' train train.json --preset paper --out x
+  refuses 2 'frozen needs a trained text.encoder' train --preset published-t2i --data x.jsonl --tokenizer kl16 --out x
 
   # --init starts from a model's weights: with no learning rate they stay what they were.
   ok train train.json --out same --init "$model" --set train.lr=0 --set train.images=8 --set train.adamw.weight_decay=0

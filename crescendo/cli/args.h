@@ -29,6 +29,16 @@ struct CommonOptions {
   at::ScalarType parsed_dtype() const { return parse_dtype(dtype); }
 };
 
+// Where prompts are read, which need not be where pictures are made: --text-encoder-device.
+struct TextEncoderPlace {
+  std::string device = "auto";
+
+  CLI::Option* add(CLI::App& command);
+  at::Device parsed_device(const CommonOptions& common) const {
+    return device == "auto" ? common.parsed_device() : parse_device(device);
+  }
+};
+
 // For options whose number must be at least 0. CLI11's own shows up in the help as part of the type.
 CLI::Validator not_negative();
 

@@ -32,6 +32,7 @@ struct GenevalArguments : Arguments {
   int64_t images = 4;
   std::string split = "all";
   std::string prompts_file, results;
+  TextEncoderPlace text_encoder;
 };
 
 struct Made {
@@ -124,7 +125,8 @@ void run_geneval(GenevalArguments& a) {
         {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
   if (!a.results.empty()) check_writable(a.results, false);
   catch_interrupts();
-  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.common.parsed_device(), a.common.parsed_dtype()),
+  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.text_encoder.parsed_device(a.common),
+                                   a.common.parsed_dtype()),
                  texts, request);
   const Made made = make_images(a, dir, request);
   const GenevalScore score = score_geneval(made.images, prompts, a.seed);
@@ -178,6 +180,7 @@ void add_evaluate_command(CLI::App& app) {
       ->capture_default_str();
   geneval->add_option("--prompts", g->prompts_file,
                       "GenEval's evaluation_metadata.jsonl, of our shapes, in place of the program's own prompts");
+  g->text_encoder.add(*geneval);
   geneval->add_option("--results", g->results, "FILE.jsonl: a line a picture, as the published scorer writes them");
   add_examples(*geneval,
                {"evaluate geneval", "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});

@@ -27,7 +27,7 @@ struct Arguments {
   std::vector<std::string> prompts;
   std::string prompts_file;
   std::string text_states;
-  std::string text_encoder_device = "auto";
+  TextEncoderPlace text_encoder;
   int64_t count = 1;
   int64_t batch = 8;
   std::optional<uint64_t> seed;
@@ -114,7 +114,7 @@ void encode_asked(const Arguments& a, const std::filesystem::path& dir, const Mo
                   const std::vector<Asked>& asked, Request& request) {
   std::vector<std::string> prompts;
   for (const Asked& image : asked) prompts.push_back(image.prompt);
-  const at::Device device = parse_device(a.text_encoder_device == "auto" ? a.common.device : a.text_encoder_device);
+  const at::Device device = a.text_encoder.parsed_device(a.common);
   const double start_s = now_s();
   encode_prompts(load_text_encoder(dir / "text_encoder", info.model, device, a.common.parsed_dtype()), prompts,
                  request);
@@ -296,11 +296,7 @@ void add_generate_command(CLI::App& app) {
   command->add_option("--batch", a->batch, "images at a time; changes speed, not the images")
       ->capture_default_str()
       ->group(what);
-  command
-      ->add_option("--text-encoder-device", a->text_encoder_device,
-                   "cpu, cuda or cuda:N, where prompts are read; auto is --device")
-      ->capture_default_str()
-      ->group(what);
+  a->text_encoder.add(*command)->group(what);
   command->add_option("--out", a->out, "FILE.png for one picture, else a folder (default: out)")->group(output);
   command->add_option("--grid", a->grid, "FILE.png: all pictures on a labelled sheet")->group(output);
   command->add_option("--strip", a->strip, "FILE.png: a row per picture, a column per outer step")->group(output);

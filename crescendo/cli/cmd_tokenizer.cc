@@ -16,6 +16,7 @@
 #include "crescendo/data/transform.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/model_dir.h"
+#include "crescendo/tokenizer/tiles.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/tokenizer_training.h"
 
@@ -131,6 +132,7 @@ struct Arguments {
   std::string model, out;
   int64_t size = 0;
   int64_t count = 0;
+  int64_t tile = 0;
 };
 
 struct Loaded {
@@ -147,8 +149,14 @@ Loaded load(const Arguments& a) {
 }
 
 Json resolved(const Arguments& a, const Loaded& loaded) {
-  return {{"inputs", a.inputs}, {"tokenizer", loaded.folder.string()}, {"out", a.out},           {"size", a.size},
-          {"count", a.count},   {"device", a.common.device},           {"dtype", a.common.dtype}};
+  return {{"inputs", a.inputs},
+          {"tokenizer", loaded.folder.string()},
+          {"out", a.out},
+          {"size", a.size},
+          {"count", a.count},
+          {"tile", a.tile},
+          {"device", a.common.device},
+          {"dtype", a.common.dtype}};
 }
 
 bool is_safetensors(const std::string& path) { return fs::path(path).extension() == ".safetensors"; }
@@ -224,7 +232,11 @@ void run_decode(const Arguments& a) {
   check_writable(a.out, !tensors);
   catch_interrupts();
   const Tensor latents = named_tensor(a.inputs.front(), "latents");
-  const Tensor image = in_batches(latents, "decode", [&](const Tensor& z) { return loaded.vae->decode(z); });
+  const auto decode_whole = [&](const Tensor& z) { return loaded.vae->decode(z); };
+  const Tensor image = in_batches(latents, "decode", [&](const Tensor& z) {
+    if (a.tile == 0) return decode_whole(z);
+    return decode_in_tiles(z, {a.tile, a.tile / 4}, loaded.vae->config().factor(), decode_whole);
+  });
   if (tensors) {
     make_parent(a.out);
     write_safetensors(a.out, {{"image", image}});
@@ -395,6 +407,12 @@ void add_tokenizer_command(CLI::App& app) {
                          "a safetensors file with `latents` (B, C, h, w), already divided by the latent scale",
                          "file.safetensors, or a folder for PNGs");
   decode->get_option("inputs")->expected(1);
+  decode
+      ->add_option("--tile", d->tile,
+                   "decode in blended tiles of N x N cells of the latent, where the whole is too much for memory")
+      ->type_name("N")
+      ->check(CLI::Range(4, 1 << 20))
+      ->group(what);
   add_examples(*decode, {"tokenizer decode latents.safetensors --out pictures/",
                          "tokenizer decode latents.safetensors --model models/kl16 --out images.safetensors"});
   decode->callback([d] { run_decode(*d); });

@@ -70,16 +70,18 @@ Recipe resolve(const Arguments& a) {
   check_usage(a.init.empty() || !a.resume, "--init and --resume contradict each other: a resumed run has its weights");
   check_usage(!a.init_partial || !a.init.empty(), "--init-partial goes with --init DIR");
   Recipe recipe;
-  if (!a.preset.empty())
+  if (!a.preset.empty()) {
     recipe.config = train_preset(a.preset);
-  else if (!a.config_file.empty())
+    recipe.text.frozen = recipe.config.model.is_text();
+  } else if (!a.config_file.empty()) {
     value_from_json(recipe, read_json(a.config_file), a.config_file);
-  else if (const fs::path file = fs::path(a.out) / kRecipeFile; a.resume && fs::exists(file))
+  } else if (const fs::path file = fs::path(a.out) / kRecipeFile; a.resume && fs::exists(file)) {
     value_from_json(recipe, read_json(file), file.string());  // as it was begun
-  else
+  } else {
     usage_error(
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
-        "--preset paper or published; `crescendo train --help` says more");
+        "--preset paper, published or published-t2i; `crescendo train --help` says more");
+  }
   for (const auto& assignment : a.set) set_field(recipe, assignment);
   if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
   if (!a.data.empty()) recipe.data = a.data;
@@ -255,7 +257,7 @@ void add_train_command(CLI::App& app) {
   command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")
       ->type_name("FILE")
       ->group(what);
-  command->add_option("--preset", a->preset, "in place of a config file: paper or published")
+  command->add_option("--preset", a->preset, "in place of a config file: paper, published or published-t2i")
       ->type_name("NAME")
       ->group(what);
   command

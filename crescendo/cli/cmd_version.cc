@@ -19,7 +19,8 @@ void add_version_command(CLI::App& app) {
                       {"libtorch", TORCH_VERSION},
                       {"threads", threads()},
                       {"cuda", at::hasCUDA()},
-                      {"mkldnn", at::hasMKLDNN()}};
+                      {"mkldnn", at::hasMKLDNN()},
+                      {"cpu_bf16", cpu_has_bf16()}};
     if (*json) return print_json(out);
     std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
     for (const auto& [key, value] : out.items())

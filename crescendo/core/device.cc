@@ -6,6 +6,11 @@
 #include <cstdlib>
 #include <thread>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "crescendo/core/check.h"
 
 namespace crescendo {
@@ -50,6 +55,16 @@ void set_threads(int64_t count) {
   check_usage(count >= 0 && count <= 4096, "--threads must be in 0..4096, got ", count);
   if (const char* given = std::getenv("OMP_NUM_THREADS"); count == 0 && given && *given) return;  // has been heeded
   at::set_num_threads(static_cast<int>(count == 0 ? cores : count));
+}
+
+bool cpu_has_bf16() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__) && defined(__linux__) && defined(HWCAP2_BF16)
+  return (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
+#else
+  return false;
+#endif
 }
 
 int64_t threads() { return at::get_num_threads(); }

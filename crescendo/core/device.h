@@ -17,5 +17,7 @@ std::string precision_name(at::ScalarType type);
 void set_threads(int64_t threads);
 int64_t threads();
 std::string device_description(at::Device device);
+// Whether this processor multiplies in bf16; others emulate it, slower than fp32.
+bool cpu_has_bf16();
 
 }  // namespace crescendo

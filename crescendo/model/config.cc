@@ -48,6 +48,13 @@ ModelConfig model_preset(std::string_view name) {
     c.heads = p.heads;
     c.diffusion_blocks = p.diffusion_blocks;
     c.diffusion_width = p.diffusion_width;
+    if (p.name == "far-t2i") {
+      c.kind = ModelKind::kFarText;
+      c.buffer_size = c.classes = 0;
+      c.head_dim = 64;
+      c.text_hidden = 1536;
+      c.text_length = 300;
+    }
     return c;
   }
   std::string list;

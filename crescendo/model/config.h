@@ -74,16 +74,17 @@ struct ModelConfig {
   void validate() const;
 };
 
-// B, L and H as published for FAR, and for MAR.
+// B, L and H as published for FAR, and for MAR; FAR's text model.
 struct ModelPreset {
   std::string_view name;
   int64_t width, blocks, heads, diffusion_blocks, diffusion_width;
 };
 inline constexpr std::array kModelPresets{
-    ModelPreset{"far-b", 768, 12, 12, 6, 1024},   // 207.9 M parameters
-    ModelPreset{"far-l", 1024, 16, 16, 3, 1024},  // 426.4 M
-    ModelPreset{"far-h", 1280, 20, 16, 3, 1024},  // 811.7 M
-    ModelPreset{"mar-b", 768, 12, 12, 6, 1024},   ModelPreset{"mar-l", 1024, 16, 16, 8, 1280},
+    ModelPreset{"far-b", 768, 12, 12, 6, 1024},     // 207.9 M parameters
+    ModelPreset{"far-l", 1024, 16, 16, 3, 1024},    // 426.4 M
+    ModelPreset{"far-h", 1280, 20, 16, 3, 1024},    // 811.7 M
+    ModelPreset{"far-t2i", 1024, 16, 16, 3, 1024},  // 561 M (the paper says 564), texts of 300 tokens
+    ModelPreset{"mar-b", 768, 12, 12, 6, 1024},    ModelPreset{"mar-l", 1024, 16, 16, 8, 1280},
     ModelPreset{"mar-h", 1280, 20, 16, 12, 1536},
 };
 ModelConfig model_preset(std::string_view name);

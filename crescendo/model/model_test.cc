@@ -194,6 +194,7 @@ TEST(FarModel, PresetsHaveThePublishedSize) {
   EXPECT_EQ(millions(count("far-b")), 207.9);
   EXPECT_EQ(millions(count("far-l")), 426.4);
   EXPECT_EQ(millions(count("far-h")), 811.7);
+  EXPECT_EQ(std::round(millions(count("far-t2i"))), 561);  // 564 by the paper, section 5.3
 }
 
 TEST(FarModel, OutlineListsWhatARandomModelHolds) {
@@ -227,7 +228,7 @@ TEST(ModelConfig, ErrorsNameTheSize) {
   ModelConfig().validate();
   tiny_config(ModelKind::kFarText).validate();
   EXPECT_CONTAINS(test::usage_error_of([] { model_preset("far-x"); }),
-                  "no model preset 'far-x'; there are far-b, far-l, far-h, mar-b");
+                  "no model preset 'far-x'; there are far-b, far-l, far-h, far-t2i, mar-b");
 }
 
 TEST(ModelConfig, RoundTripsThroughJson) {

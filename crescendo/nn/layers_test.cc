@@ -35,6 +35,17 @@ TEST(Layers, LayerNormHasMeanZeroAndDeviationOne) {
 }
 
 // Row by row, as the formula reads.
+TEST(Layers, LayerNormInBf16RoundsItsResultAlone) {
+  Params params = Params::random(1);
+  LayerNorm norm(Scope(params) / "norm", 96, 1e-6);
+  for (const auto& [name, p] : params.items()) p.copy_(at::randn(p.sizes()).to(at::kBFloat16));
+  const Tensor x = at::randn({4, 96}).to(at::kBFloat16), exact = norm(x.to(at::kFloat));
+  params.to(at::kCPU, at::kBFloat16);
+  const Tensor got = norm(x);
+  EXPECT_EQ(got.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(at::allclose(got.to(at::kFloat), exact.to(at::kBFloat16).to(at::kFloat), 1e-6, 1e-6));
+}
+
 TEST(Layers, AttentionIsTheWeightedMean) {
   const Tensor q = at::randn({2, 3, 5, 8}), k = at::randn({2, 3, 7, 8}), v = at::randn({2, 3, 7, 8});
   const Tensor out = attention(q, k, v, std::nullopt, {});

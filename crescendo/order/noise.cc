@@ -13,23 +13,26 @@ namespace crescendo {
 SeededNoise::SeededNoise(std::vector<uint64_t> seeds, int64_t tokens, int64_t channels, at::Device device)
     : seeds_(std::move(seeds)), tokens_(tokens), channels_(channels), device_(device) {}
 
-Tensor SeededNoise::draw(uint32_t purpose, int64_t a, int64_t b) const {
+// (count, B, L, C): of b, b + 1 and so on.
+Tensor SeededNoise::draw(uint32_t purpose, int64_t a, int64_t b, int64_t count) const {
   const auto batch = static_cast<int64_t>(seeds_.size());
-  const Tensor out = at::empty({batch, tokens_, channels_}, at::kFloat);
+  const Tensor out = at::empty({count, batch, tokens_, channels_}, at::kFloat);
   const auto per_image = static_cast<size_t>(tokens_ * channels_);
   float* data = out.data_ptr<float>();
-  at::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, count * batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      Rng rng(seeds_[static_cast<size_t>(i)], static_cast<Draw>(purpose), static_cast<uint32_t>(a),
-              static_cast<uint32_t>(b));
+      Rng rng(seeds_[static_cast<size_t>(i % batch)], static_cast<Draw>(purpose), static_cast<uint32_t>(a),
+              static_cast<uint32_t>(b + i / batch));
       rng.fill_normal({data + static_cast<size_t>(i) * per_image, per_image});
     }
   });
   return out.to(device_);
 }
 
-Tensor SeededNoise::initial(int64_t s) const { return draw(static_cast<uint32_t>(Draw::kInitialNoise), s, 0); }
-Tensor SeededNoise::step(int64_t s, int64_t n) const { return draw(static_cast<uint32_t>(Draw::kStepNoise), s, n); }
+Tensor SeededNoise::initial(int64_t s) const { return draw(static_cast<uint32_t>(Draw::kInitialNoise), s, 0, 1)[0]; }
+Tensor SeededNoise::steps(int64_t s, int64_t n, int64_t count) const {
+  return draw(static_cast<uint32_t>(Draw::kStepNoise), s, n, count);
+}
 
 Tensor SeededNoise::order() const {
   const Tensor out = at::empty({static_cast<int64_t>(seeds_.size()), tokens_}, at::kLong);
@@ -78,11 +81,11 @@ Tensor GivenNoise::initial(int64_t s) const {
   return init_[s].to(fallback_.initial(s).device());
 }
 
-Tensor GivenNoise::step(int64_t s, int64_t n) const {
-  if (!step_.defined()) return fallback_.step(s, n);
-  check(s < step_.size(0) && n < step_.size(1), "noise file: noise_step holds ", step_.size(0), " outer and ",
+Tensor GivenNoise::steps(int64_t s, int64_t n, int64_t count) const {
+  if (!step_.defined()) return fallback_.steps(s, n, count);
+  check(s < step_.size(0) && n + count <= step_.size(1), "noise file: noise_step holds ", step_.size(0), " outer and ",
         step_.size(1), " inner steps, the plan has more");
-  return step_[s][n].to(fallback_.initial(s).device());
+  return step_[s].slice(0, n, n + count).to(fallback_.initial(s).device());
 }
 
 Tensor GivenNoise::order() const { return order_.defined() ? order_ : fallback_.order(); }

@@ -12,9 +12,10 @@ namespace crescendo {
 class NoiseSource {
  public:
   virtual ~NoiseSource() = default;
-  virtual Tensor initial(int64_t s) const = 0;          // x_T of outer step s: (B, L, C)
-  virtual Tensor step(int64_t s, int64_t n) const = 0;  // (B, L, C)
-  virtual Tensor order() const = 0;                     // (B, L) int64: the last positions are revealed first
+  virtual Tensor initial(int64_t s) const = 0;  // x_T of outer step s: (B, L, C)
+  // Of `count` inner steps from n on: (count, B, L, C). Many at once are drawn side by side, and go to a GPU together.
+  virtual Tensor steps(int64_t s, int64_t n, int64_t count) const = 0;
+  virtual Tensor order() const = 0;  // (B, L) int64: the last positions are revealed first
 };
 
 // Image b draws from the stream of seeds[b] alone, so it is the same in any batch.
@@ -22,11 +23,11 @@ class SeededNoise : public NoiseSource {
  public:
   SeededNoise(std::vector<uint64_t> seeds, int64_t tokens, int64_t channels, at::Device device);
   Tensor initial(int64_t s) const override;
-  Tensor step(int64_t s, int64_t n) const override;
+  Tensor steps(int64_t s, int64_t n, int64_t count) const override;
   Tensor order() const override;
 
  private:
-  Tensor draw(uint32_t purpose, int64_t a, int64_t b) const;
+  Tensor draw(uint32_t purpose, int64_t a, int64_t b, int64_t count) const;
   std::vector<uint64_t> seeds_;
   int64_t tokens_, channels_;
   at::Device device_;
@@ -39,7 +40,7 @@ class GivenNoise : public NoiseSource {
   // Throws where a tensor's shape does not fit `batch`, tokens and channels, or `order` is no permutation.
   GivenNoise(const TensorMap& tensors, const NoiseSource& fallback, int64_t batch, int64_t tokens, int64_t channels);
   Tensor initial(int64_t s) const override;
-  Tensor step(int64_t s, int64_t n) const override;
+  Tensor steps(int64_t s, int64_t n, int64_t count) const override;
   Tensor order() const override;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -67,6 +68,27 @@ Tensor first_forward(const Backbone& backbone, const Tensor& tokens, const Tenso
       .index_select(0, which);
 }
 
+// The noise of an outer step, drawn for as many inner steps at once as take little memory. The last adds none.
+class StepNoise {
+ public:
+  explicit StepNoise(const NoiseSource& source, int64_t numbers_a_step)
+      : source_(source), at_once_(std::max<int64_t>(1, kNumbers / numbers_a_step)) {}
+  Tensor operator()(int64_t k, int64_t n, int64_t inner_steps) {  // (B, L, C)
+    if (k != outer_ || n < first_ || n >= first_ + drawn_.size(0)) {
+      drawn_ = source_.steps(k, n, std::clamp<int64_t>(inner_steps - 1 - n, 1, at_once_));
+      outer_ = k;
+      first_ = n;
+    }
+    return drawn_[n - first_];
+  }
+
+ private:
+  static constexpr int64_t kNumbers = 1 << 24;
+  const NoiseSource& source_;
+  int64_t at_once_, outer_ = -1, first_ = 0;
+  Tensor drawn_;
+};
+
 // Seconds since the last call, when all that was asked of the device is done.
 class Lap {
  public:
@@ -98,6 +120,7 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
   // Place of each position in the order: a position is hidden while its place is below the number of masked tokens.
   const Tensor place =
       plan.random_order ? std::get<1>(at::sort(noise.order(), 1)).to(model.device()) : Tensor();  // (B, L)
+  StepNoise step_noise(noise, batch * tokens_per_image * channels);
   const int64_t total_inner = plan.inner_steps();
   int64_t done_inner = 0;
   Tensor tokens = at::zeros({batch, tokens_per_image, channels}, float_options);  // x_0: nothing is known yet
@@ -143,7 +166,8 @@ Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, 
         x_T = draft * std::sqrt(signal) + x_T * std::sqrt(1 - signal);
       }
       Tensor predicted = sample_tokens(
-          run_head, z_rows, step, schedule, plan.solver, pick(x_T), [&](int64_t n) { return pick(noise.step(k, n)); },
+          run_head, z_rows, step, schedule, plan.solver, pick(x_T),
+          [&](int64_t n) { return pick(step_noise(k, n, step.inner_steps)); },
           [&] {
             ++done_inner;
             if (hooks.on_inner_step && !hooks.on_inner_step(done_inner, total_inner)) throw Stopped{};

@@ -308,11 +308,11 @@ TEST(SampleProperties, HooksStopIt) {
 TEST(Noise, SeededStreamsBelongToTheirImage) {
   const SeededNoise a({1, 2, 3}, 16, 2, at::kCPU), b({9, 3}, 16, 2, at::kCPU);
   EXPECT_TRUE(at::equal(a.initial(2)[2], b.initial(2)[1]));
-  EXPECT_TRUE(at::equal(a.step(1, 4)[2], b.step(1, 4)[1]));
+  EXPECT_TRUE(at::equal(a.steps(1, 4, 1)[0][2], b.steps(1, 3, 3)[1][1]));
   EXPECT_TRUE(at::equal(a.order()[2], b.order()[1]));
   // Every image, step and purpose has numbers of its own.
-  const std::vector<Tensor> all{a.initial(0)[0], a.initial(0)[1], a.initial(1)[0],
-                                a.step(0, 0)[0], a.step(0, 1)[0], a.step(1, 0)[0]};
+  const std::vector<Tensor> all{a.initial(0)[0],        a.initial(0)[1],        a.initial(1)[0],
+                                a.steps(0, 0, 2)[0][0], a.steps(0, 0, 2)[1][0], a.steps(1, 0, 1)[0][0]};
   for (size_t i = 0; i < all.size(); ++i)
     for (size_t j = 0; j < i; ++j) EXPECT_GT((all[i] - all[j]).abs().min().item<double>(), 0) << i << " " << j;
   EXPECT_FALSE(at::equal(a.order()[0], a.order()[1]));
@@ -326,11 +326,11 @@ TEST(Noise, GivenTensorsTakePrecedence) {
   const GivenNoise given({{"noise_init", init}, {"order", order}}, seeded, 2, 16, 2);
   EXPECT_TRUE(at::equal(given.initial(1), init[1].to(at::kFloat)));
   EXPECT_TRUE(at::equal(given.order(), order));
-  EXPECT_TRUE(at::equal(given.step(0, 3), seeded.step(0, 3)));  // not given
+  EXPECT_TRUE(at::equal(given.steps(0, 3, 2), seeded.steps(0, 3, 2)));  // not given
   EXPECT_CONTAINS(error_of([&] { given.initial(3); }), "holds 3 outer steps");
   const GivenNoise steps({{"noise_step", at::zeros({2, 4, 2, 16, 2})}}, seeded, 2, 16, 2);
-  EXPECT_CONTAINS(error_of([&] { steps.step(2, 0); }), "2 outer and 4 inner");
-  EXPECT_CONTAINS(error_of([&] { steps.step(0, 4); }), "2 outer and 4 inner");
+  EXPECT_CONTAINS(error_of([&] { steps.steps(2, 0, 1); }), "2 outer and 4 inner");
+  EXPECT_CONTAINS(error_of([&] { steps.steps(0, 4, 1); }), "2 outer and 4 inner");
 }
 
 TEST(Noise, GivenTensorsMustFit) {

@@ -15,7 +15,7 @@ using test::relative_l2;
 class NoNoise : public NoiseSource {
  public:
   Tensor initial(int64_t) const override { return at::zeros({1}); }
-  Tensor step(int64_t, int64_t) const override { fail("the noise of an inner step was not given"); }
+  Tensor steps(int64_t, int64_t, int64_t) const override { fail("the noise of an inner step was not given"); }
   Tensor order() const override { fail("the order was not given"); }
 };
 

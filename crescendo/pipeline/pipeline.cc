@@ -115,7 +115,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
     };
     if (r.strip && vae_)
       sample_hooks.on_outer_step = [&](int64_t, const Tensor& latents) {
-        const Tensor pictures = vae_->decode_latent(latents);
+        const Tensor pictures = vae_->decode_latent(latents, model_->dtype());
         for (int64_t b = 0; b < count; ++b)
           out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
         return true;
@@ -123,7 +123,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
 
     const Tensor latents = sample(*model_, condition(r, begin, end), plan, given, sample_hooks);  // (b, C, H, W)
     if (!latents.defined()) return false;
-    const Tensor pictures = r.decode ? vae_->decode_latent(latents).to(at::kCPU) : Tensor();
+    const Tensor pictures = r.decode ? vae_->decode_latent(latents, model_->dtype()).to(at::kCPU) : Tensor();
     for (int64_t b = 0; b < count; ++b) {
       Generated& g = out[static_cast<size_t>(b)];
       g.latent = latents[b].to(at::kCPU);

@@ -128,11 +128,13 @@ class KlVae {
   Tensor encode_moments(const Tensor& image) const;
   // (B, C, h, w), already divided by the latent scale -> (B, 3, f h, f w), fp32 and not clipped.
   Tensor decode(const Tensor& latents) const;
+  // Of the convolutions and attention products that decode a latent of these sides; a multiply-add is two.
+  double decode_flop(int64_t height, int64_t width) const;
 
   // moments -> latent with unit variance: (mean + std * noise) * latent_scale; the mean alone where noise is undefined.
   Tensor to_latent(const Tensor& moments, const Tensor& noise = {}) const;
-  // The way back: latent with unit variance -> image.
-  Tensor decode_latent(const Tensor& latent) const;
+  // The way back: latent with unit variance -> image. Convolutions may run in bf16, what is between them in fp32.
+  Tensor decode_latent(const Tensor& latent, at::ScalarType convolutions = at::kFloat) const;
 
   const KlVaeConfig& config() const { return config_; }
   void set_latent_scale(double scale);

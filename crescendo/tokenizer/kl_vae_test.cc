@@ -49,6 +49,28 @@ TEST(KlVae, PublishedSizes) {
   EXPECT_FALSE(map.contains("encoder.down.4.downsample.conv.weight"));
 }
 
+// 0.25 TFLOP for a 256 x 256 image, by an independent count of the published decoder's layers.
+TEST(KlVae, DecodeFlop) {
+  const auto vae = KlVae::random(kl_vae_preset("kl16"), 0);
+  EXPECT_NEAR(vae->decode_flop(16, 16) / 1e12, 0.25, 0.005);
+  // The smallest: 1x1 of 2 x 2 and 3x3 of 2 -> 8, twice 8 -> 8 in each of two blocks, 8 -> 48, at 3 x 5 positions.
+  KlVaeConfig c = kl_vae_preset("shapes-64");
+  c.base_channels = 8;
+  c.latent_channels = 2;
+  c.norm_groups = 4;
+  const double macs = 2 * 2 + 9 * (2 * 8 + 4 * 8 * 8 + 8 * 48);
+  EXPECT_EQ(KlVae::random(c, 0)->decode_flop(3, 5), 2 * 15 * macs);
+}
+
+// Convolutions in bf16 round; pictures of 8 bits hardly see it.
+TEST(KlVae, DecodesInBf16) {
+  const auto vae = KlVae::random(small_config(), 1);
+  const Tensor z = noise({2, 2, 3, 2}, 3), exact = vae->decode_latent(z), got = vae->decode_latent(z, at::kBFloat16);
+  EXPECT_EQ(got.scalar_type(), at::kFloat);
+  EXPECT_GT(test::relative_l2(got, exact), 1e-5);
+  EXPECT_LT(test::relative_l2(got, exact), 2e-2);
+}
+
 TEST(KlVae, Shapes) {
   const auto vae = KlVae::random(small_config(), 1);
   for (const auto& [height, width] : {std::pair<int64_t, int64_t>{8, 12}, {4, 4}}) {

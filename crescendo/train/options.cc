@@ -26,7 +26,7 @@ void LoopOptions::validate() const {
               lr_schedule.end);
 }
 
-std::vector<std::string> train_preset_names() { return {"paper", "published"}; }
+std::vector<std::string> train_preset_names() { return {"paper", "published", "published-t2i"}; }
 
 TrainConfig train_preset(const std::string& name) {
   TrainConfig c;
@@ -40,7 +40,15 @@ TrainConfig train_preset(const std::string& name) {
     c.sampler.preset = "published-mask";
     return c;
   }
-  usage_error("no training preset '", name, "'; there are paper and published (or name a config file)");
+  if (name == "published-t2i") {
+    c.model = model_preset("far-t2i");
+    c.objective = published_objective();
+    c.objective.level_draw = LevelDraw::kImage;
+    c.train.ema = 0.999;
+    c.sampler.preset = "published-t2i";
+    return c;
+  }
+  usage_error("no training preset '", name, "'; there are paper, published and published-t2i (or name a config file)");
 }
 
 }  // namespace crescendo

@@ -63,6 +63,7 @@ struct TrainConfig {
 
 std::vector<std::string> train_preset_names();
 // "paper" and "published": FAR-B on 256 x 256 latents with the choices of the paper or of the released code.
+// "published-t2i": the released text model, of states of a frozen Qwen2-1.5B.
 TrainConfig train_preset(const std::string& name);
 
 }  // namespace crescendo

@@ -34,6 +34,8 @@ void for_rows(int64_t rows, int64_t width, F&& f) {
 // out = x weight^T
 void product(Tensor& out, const Tensor& x, const Tensor& weight) { at::mm_out(out, x, weight.t()); }
 
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 Tensor fp32(const Tensor& t) { return t.to(at::kFloat).contiguous(); }
 
 }  // namespace
@@ -64,7 +66,8 @@ void FusedHead::begin(const Tensor& y, const Tensor& times) {
   y_ = fp32(y);
   times_ = fp32(times);
   first_ = end_ = 0;
-  const int64_t chunk = std::clamp<int64_t>(kRowsOfAProduct / y.size(0), 1, times.size(0));
+  const int64_t steps = times.size(0), most = kRowsOfAProduct / std::max<int64_t>(1, y.size(0)),
+                chunks = ceil_div(steps, std::clamp<int64_t>(most, 1, steps)), chunk = ceil_div(steps, chunks);
   if (y.size(0) == rows_ && chunk == chunk_) return;
   rows_ = y.size(0);
   chunk_ = chunk;

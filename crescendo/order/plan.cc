@@ -24,6 +24,7 @@ struct Preset {
   TemperatureRun temperature;
   int64_t inner_first, inner_last;
   Solver solver = Solver::kDdpm;
+  int64_t start_timestep = 0;  // 0: the solver's own
 };
 
 const std::vector<Preset>& presets() {
@@ -31,8 +32,8 @@ const std::vector<Preset>& presets() {
   static const std::vector<Preset> table{
       {"paper", {}, {}, true, false, kConstant, 40, 100},
       // The paper's outer steps with fewer inner ones; what they cost in quality is in docs/performance.md.
-      {"fast", {}, {}, true, false, kConstant, 8, 8, Solver::kDpm2m},
-      {"turbo", {}, {}, true, false, kConstant, 5, 5, Solver::kDpm2m},
+      {"fast", {}, {}, true, false, kConstant, 20, 20, Solver::kDdpm, 980},
+      {"turbo", {}, {}, true, false, kConstant, 8, 8, Solver::kDpm2m},
       {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, kCosineFrom080, 100, 100},
       {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, kLinearFrom085, 100, 100},
       {"published-t2i", {0, 2, 3, 4, 5, 6, 7, 8, 10, 13}, true, false, true, kCosineFrom080, 100, 100},
@@ -208,7 +209,7 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     if (!o.cfg_interval.empty() && (k < o.cfg_interval[0] || k > o.cfg_interval[1])) step.guidance = 1;
     // A filter reads every token, so before it every token has been predicted: a draft for all of the next step.
     step.draft = o.draft_timestep > 0 && k > 0 && plan.steps[static_cast<size_t>(k - 1)].filter.has_value();
-    step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep;
+    step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep ? o.start_timestep : preset.start_timestep;
     solver_schedule(plan.solver, step.inner_steps, step.start_timestep);  // throws where there is none
   }
   plan.filter = o.filter == FilterChoice::kModel     ? model.filter

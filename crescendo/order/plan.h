@@ -79,7 +79,8 @@ struct SamplerOptions {
     v("diffusion_steps", s.diffusion_steps,
       "inner steps: [T], or [first, .., last] to run linearly from one to the next over the outer steps");
     v("solver", s.solver, "solver of the inner steps; null is the preset's");
-    v("start_timestep", s.start_timestep, "noisiest timestep of the inner steps; 0 is the solver's own (999 for ddpm)");
+    v("start_timestep", s.start_timestep,
+      "noisiest timestep of the inner steps; 0 is the preset's, or the solver's own (ddpm: 999)");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");

@@ -141,19 +141,31 @@ TEST(Plan, PaperDefaults) {
 // The paper's outer steps, other inner ones.
 TEST(Plan, FastPresetsSpareInnerSteps) {
   const Plan paper = plan_of("paper");
-  for (const auto& [name, steps] : {std::pair{"fast", 8}, {"turbo", 5}}) {
-    Plan p = plan_of(name);
-    EXPECT_EQ(p.solver, Solver::kDpm2m);
-    EXPECT_EQ(inner(p), Ints(10, steps));
+  const struct {
+    const char* name;
+    int64_t steps, start;
+    Solver solver;
+  } expected[] = {{"fast", 20, 980, Solver::kDdpm}, {"turbo", 8, 0, Solver::kDpm2m}};
+  for (const auto& e : expected) {
+    Plan p = plan_of(e.name);
+    EXPECT_EQ(p.solver, e.solver);
+    EXPECT_EQ(inner(p), Ints(10, e.steps));
     p.solver = paper.solver;
-    for (size_t k = 0; k < p.steps.size(); ++k) p.steps[k].inner_steps = paper.steps[k].inner_steps;
-    EXPECT_EQ(plan_to_json(p), plan_to_json(paper)) << name;
+    for (size_t k = 0; k < p.steps.size(); ++k) {
+      EXPECT_EQ(p.steps[k].start_timestep, e.start);
+      p.steps[k].inner_steps = paper.steps[k].inner_steps;
+      p.steps[k].start_timestep = 0;
+    }
+    EXPECT_EQ(plan_to_json(p), plan_to_json(paper)) << e.name;
     SamplerOptions o;
-    o.preset = name;
+    o.preset = e.name;
     o.solver = Solver::kDdim;
-    o.diffusion_steps = {20};
-    EXPECT_EQ(make_plan(o, {}).solver, Solver::kDdim);
-    EXPECT_EQ(inner(make_plan(o, {})), Ints(10, 20));
+    o.diffusion_steps = {25};
+    o.start_timestep = 999;
+    p = make_plan(o, {});
+    EXPECT_EQ(p.solver, Solver::kDdim);
+    EXPECT_EQ(inner(p), Ints(10, 25));
+    EXPECT_EQ(p.steps[3].start_timestep, 999);
   }
 }
 

@@ -25,10 +25,11 @@ foreach(library pcre2-8 utf8proc)
 endforeach()
 
 add_library(crescendo_flags INTERFACE)
-target_compile_options(crescendo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow=local -Werror=return-type)
+target_compile_options(crescendo_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow=local -Werror=return-type>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 sees overlapping copies inside std::string operator+ that are not there (GCC bug 105651).
-  target_compile_options(crescendo_flags INTERFACE -Wno-restrict)
+  target_compile_options(crescendo_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 if(CRESCENDO_FUZZ)
   target_compile_options(crescendo_flags INTERFACE -Wno-unknown-warning-option -include ${CMAKE_SOURCE_DIR}/cmake/clang14.h)

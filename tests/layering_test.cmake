@@ -7,18 +7,19 @@ cmake_minimum_required(VERSION 3.22)
 set(table
   "core : : what every folder needs, knows no network"
   "io : core : bytes to tensors and back, knows no model, so that any program can use it"
+  "kernels : core : passes over numbers, on a CPU or a GPU, know no network"
   "nn : core : parameters and layers, knows no file format"
   "spectral : core : filters are functions of a tensor"
-  "diffusion : core nn : schedule, solvers and head work for any condition"
+  "diffusion : core kernels nn : schedule, solvers and head work for any condition"
   "model : core nn spectral diffusion : the network knows no file, no data set, no loss and no loop"
   "tokenizer : core io nn : pictures to latents, the only place that knows the latent scale"
   "text : core io : text to states, knows nothing of pictures"
   "data : core io : files to batches, knows no network"
-  "order : core spectral diffusion model : loss and sampler see a network and tensors, never a file"
+  "order : core kernels spectral diffusion model : loss and sampler see a network and tensors, never a file"
   "metrics : core io data : pictures to numbers, whoever made them"
   "train : core io nn spectral diffusion model tokenizer text data order : batches to weights, is scored from outside, through a hook"
   "pipeline : core io nn spectral diffusion model tokenizer text order : request to picture, needs neither data nor training"
-  "cli : core io nn spectral diffusion model tokenizer text data order metrics train pipeline : the program puts everything together")
+  "cli : core io kernels nn spectral diffusion model tokenizer text data order metrics train pipeline : the program puts everything together")
 
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 set(errors "")

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
 
@@ -19,6 +20,7 @@ void add_version_command(CLI::App& app) {
                       {"libtorch", TORCH_VERSION},
                       {"threads", threads()},
                       {"cuda", at::hasCUDA()},
+                      {"cuda_kernels", rows::serves(at::Device(at::kCUDA, 0))},
                       {"mkldnn", at::hasMKLDNN()},
                       {"cpu_bf16", cpu_has_bf16()}};
     if (*json) return print_json(out);

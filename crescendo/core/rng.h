@@ -5,9 +5,11 @@
 // does not depend on the batch it is in, on threads, on the device or on the number of processes.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
+
+#include "crescendo/core/philox.h"
 
 namespace crescendo {
 
@@ -49,9 +51,9 @@ class Rng {
 
  private:
   void refill();
-  std::array<uint32_t, 2> key_;
-  std::array<uint32_t, 4> counter_;
-  std::array<uint32_t, 4> block_{};
+  PhiloxStream stream_;
+  uint64_t next_block_ = 0;
+  PhiloxBlock block_{};
   unsigned used_ = 4;
 };
 

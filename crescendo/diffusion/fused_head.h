@@ -1,10 +1,11 @@
-// The diffusion head on a CPU in few passes over memory: the same function as Head::forward, for sampling.
+// The diffusion head in few passes over memory: the same function as Head::forward, for sampling.
 //
 // What differs, and why the result stays what it is:
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
-//   modulation and gates are added where the next product's input is written (row_passes.h);
+//   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
 //   the rows of one step are few;
+// - x enters once where several conditions are asked of it (guidance);
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
@@ -17,16 +18,19 @@ namespace crescendo {
 
 class FusedHead {
  public:
-  // Whether the weights lie where this can use them: on the CPU, in fp32 or bf16.
+  // Whether the weights lie where this can use them: in fp32 or bf16, on a CPU or a GPU that the passes run on.
   static bool serves(const Head& head);
 
   explicit FusedHead(const Head& head);
+  // The same weights, buffers of its own.
+  FusedHead with_own_buffers() const;
 
   // Sets the condition y (M, W) of the rows and the time embedding of every inner step, times (T, W): an outer step
   // begins. Any floating type.
   void begin(const Tensor& y, const Tensor& times);
-  // eps and variance fraction for x (M, C) at inner step i of those: (M, 2C), fp32. Steps are expected in descending
-  // order; another order costs time. Not from two threads at once.
+  // eps and variance fraction at inner step i of those: (M, 2C), fp32. x is (M, C), or (M / n, C) where n conditions
+  // one after the other are asked of the same x. Steps are expected in descending order; another order costs time. Not
+  // from two threads at once.
   Tensor forward(const Tensor& x, int64_t i);
 
  private:
@@ -37,9 +41,6 @@ class FusedHead {
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);
-  // x += the gated branch of a block, or the input's bias for block -1, in one row.
-  template <class T>
-  void add_branch(int64_t block, const T* modulation, int64_t row);
   template <class T>
   Tensor evaluate(const Tensor& x, int64_t step);
 
@@ -55,7 +56,8 @@ class FusedHead {
   Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
   std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
   Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32
-  Tensor x_, normed_, hidden_, branch_;   // (M, W): the residual stream and the last layer's, fp32; products'
+  Tensor input_, x_, normed_;             // (M, W) fp32: of the input layer, the residual stream, the last layer's
+  Tensor hidden_, branch_;                // (M, W) in the type of the products
 };
 
 }  // namespace crescendo

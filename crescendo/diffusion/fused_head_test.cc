@@ -3,11 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <cmath>
-#include <limits>
-
-#include "crescendo/diffusion/row_passes.h"
 #include "tests/support.h"
 
 namespace crescendo {
@@ -56,6 +51,33 @@ TEST(FusedHead, IsTheHead) {
   }
 }
 
+// Guidance: conditional and unconditional rows are asked of one x.
+TEST(FusedHead, TakesOneXForSeveralConditions) {
+  const at::NoGradGuard no_grad;
+  const Random random({4, 8, 12, 2, true});
+  FusedHead fused(random.head);
+  const Steps steps({4, 8, 12, 2, true}, 30, 2);
+  fused.begin(steps.y, steps.times);
+  const Tensor x = steps.x[1].slice(0, 0, 15);
+  EXPECT_TRUE(at::equal(fused.forward(x, 1), fused.forward(at::cat({x, x}), 1)));
+}
+
+// Two with the same weights do not write over each other's numbers.
+TEST(FusedHead, HasBuffersOfItsOwn) {
+  const at::NoGradGuard no_grad;
+  const Random random({4, 8, 12, 2, true});
+  FusedHead one(random.head);
+  const Steps a({4, 8, 12, 2, true}, 40, 3), b({4, 8, 12, 2, true}, 40, 3);
+  one.begin(a.y, a.times);
+  const Tensor expected = one.forward(a.x[1], 1);
+  FusedHead other = one.with_own_buffers();
+  one.begin(a.y, a.times);
+  one.forward(a.x[2], 2);
+  other.begin(b.y, b.times);
+  other.forward(b.x[2], 2);
+  EXPECT_TRUE(at::equal(one.forward(a.x[1], 1), expected));
+}
+
 TEST(FusedHead, TakesStepsInAnyOrder) {
   const at::NoGradGuard no_grad;
   const Random random({4, 8, 12, 2, true});
@@ -99,54 +121,7 @@ TEST(FusedHead, ServesOnlyWhatItCan) {
   EXPECT_TRUE(FusedHead::serves(random.head));
   random.params.to(at::kCPU, at::kHalf);
   EXPECT_FALSE(FusedHead::serves(random.head));
-  EXPECT_CONTAINS(error_of([&] { FusedHead fused(random.head); }), "fp32 or bf16 weights on the CPU");
-}
-
-TEST(RowPasses, SiluIsExactFarToBothSides) {
-  std::vector<float> y, zero, out;
-  for (double v = -120; v <= 120; v += 0.0137) y.push_back(static_cast<float>(v));
-  for (const float v : {0.0f, -0.0f, 1e-30f, -1e-8f, 1e30f, -1e6f}) y.push_back(v);
-  zero.resize(y.size());
-  out.resize(y.size());
-  rows::silu_of_sum(out.data(), y.data(), zero.data(), static_cast<int64_t>(y.size()));
-  for (size_t i = 0; i < y.size(); ++i) {
-    const double expected = y[i] / (1 + std::exp(-static_cast<double>(y[i])));
-    EXPECT_NEAR(out[i], expected, 5e-7 * std::abs(expected) + 1e-30) << y[i];
-  }
-}
-
-// As LibTorch rounds: to the nearest, the even one of two as near, and what is no number stays none.
-TEST(RowPasses, RoundsToBf16AsLibTorch) {
-  std::vector<float> bias(64), zero(64);
-  const Tensor scale = at::zeros({64}, at::kBFloat16), x = at::zeros({64});
-  for (int64_t trial = 0; trial < 50; ++trial) {
-    const Tensor expected = at::randn({64}) * std::pow(10.0, static_cast<double>(trial % 9) - 4);
-    expected[0] = std::bit_cast<float>(0x3f808000u);  // half way, to the even below
-    expected[1] = std::bit_cast<float>(0x3f818000u);  // half way, to the even above
-    expected[2] = std::numeric_limits<float>::quiet_NaN();
-    expected[3] = std::numeric_limits<float>::infinity();
-    std::copy_n(expected.data_ptr<float>(), 64, bias.begin());
-    // norm(0) * 0 + 0, and the shift's bias: the numbers themselves.
-    const Tensor out = at::empty({64}, at::kBFloat16);
-    rows::normalize_modulate(out.data_ptr<at::BFloat16>(), x.data_ptr<float>(), 1e-6, zero.data(), zero.data(),
-                             scale.data_ptr<at::BFloat16>(), zero.data(), scale.data_ptr<at::BFloat16>(), bias.data(),
-                             64);
-    EXPECT_TRUE(at::allclose(out.to(at::kFloat), expected.to(at::kBFloat16).to(at::kFloat), 0, 0, /*equal_nan=*/true));
-  }
-}
-
-TEST(RowPasses, NormalizesFarFromZero) {
-  std::vector<float> x(1000), out(1000);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = 1000.0f + std::sin(static_cast<float>(i));
-  const std::vector<float> zero(1000);
-  rows::normalize_rescale(out.data(), x.data(), 1e-6, zero.data(), zero.data(), 1000);
-  double sum = 0, squares = 0;
-  for (const float v : out) {
-    sum += v;
-    squares += v * v;
-  }
-  EXPECT_NEAR(sum / 1000, 0, 1e-3);
-  EXPECT_NEAR(squares / 1000, 1, 1e-4);
+  EXPECT_CONTAINS(error_of([&] { FusedHead fused(random.head); }), "fp32 or bf16 weights");
 }
 
 }  // namespace

@@ -6,19 +6,53 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
+#include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
+
+namespace {
+
+// One step of ancestral sampling as it is written.
+Tensor ancestral_step(const Denoised& d, const Schedule& s, size_t k, const Tensor& x, const Tensor& noise,
+                      double temperature) {
+  const Tensor x0 = x * std::sqrt(1 / s.alpha_bar[k]) - d.eps * std::sqrt(1 / s.alpha_bar[k] - 1);
+  const Tensor mean = x0 * s.mean_coef_x0[k] + x * s.mean_coef_xt[k];
+  if (!noise.defined()) return mean;
+  const Tensor log_variance =
+      s.min_log_variance[k] + (d.variance_fraction + 1) / 2 * (s.max_log_variance[k] - s.min_log_variance[k]);
+  return mean + at::exp(0.5 * log_variance) * noise * temperature;
+}
+
+// The same in one pass over memory.
+Tensor fused_ancestral_step(const Denoised& d, const Schedule& s, size_t k, const Tensor& x, const Tensor& noise,
+                            double temperature) {
+  const auto f = [](double v) { return static_cast<float>(v); };
+  const Tensor from = x.contiguous(), added = noise.defined() ? noise.contiguous() : Tensor(),
+               out = at::empty_like(from);
+  rows::run(rows::AncestralStep{x.size(0), x.size(1), from.data_ptr<float>(), d.eps.data_ptr<float>(), d.eps.stride(0),
+                                d.variance_fraction.data_ptr<float>(), d.variance_fraction.stride(0),
+                                added.defined() ? added.data_ptr<float>() : nullptr, f(std::sqrt(1 / s.alpha_bar[k])),
+                                f(std::sqrt(1 / s.alpha_bar[k] - 1)), f(s.mean_coef_x0[k]), f(s.mean_coef_xt[k]),
+                                f(s.min_log_variance[k]), f(s.max_log_variance[k] - s.min_log_variance[k]),
+                                f(temperature), out.data_ptr<float>()},
+            x.device());
+  return out;
+}
+
+bool can_be_fused(const Tensor& t, const Tensor& x) {
+  return t.dim() == 2 && t.scalar_type() == at::kFloat && t.sizes() == x.sizes() && t.stride(1) == 1;
+}
+
+}  // namespace
 
 Tensor ddpm_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
                    double temperature) {
   for (int64_t i = s.steps() - 1, n = 0; i >= 0; --i, ++n) {
     const auto k = static_cast<size_t>(i);
-    const auto [eps, v] = denoise(x, i);  // (M, C) each
-    const Tensor x0 = x * std::sqrt(1 / s.alpha_bar[k]) - eps * std::sqrt(1 / s.alpha_bar[k] - 1);
-    const Tensor mean = x0 * s.mean_coef_x0[k] + x * s.mean_coef_xt[k];
-    if (i == 0) return mean;
-    const Tensor log_variance = s.min_log_variance[k] + (v + 1) / 2 * (s.max_log_variance[k] - s.min_log_variance[k]);
-    x = mean + at::exp(0.5 * log_variance) * noise(n) * temperature;
+    const Denoised d = denoise(x, i);
+    const bool fused = rows::serves(x.device()) && can_be_fused(x.contiguous(), x) && can_be_fused(d.eps, x) &&
+                       can_be_fused(d.variance_fraction, x);
+    x = (fused ? fused_ancestral_step : ancestral_step)(d, s, k, x, i > 0 ? noise(n) : Tensor(), temperature);
   }
   return x;
 }

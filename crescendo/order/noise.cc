@@ -1,31 +1,32 @@
 #include "crescendo/order/noise.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <numeric>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
 
 SeededNoise::SeededNoise(std::vector<uint64_t> seeds, int64_t tokens, int64_t channels, at::Device device)
-    : seeds_(std::move(seeds)), tokens_(tokens), channels_(channels), device_(device) {}
+    : seeds_(std::move(seeds)), tokens_(tokens), channels_(channels), device_(device) {
+  std::vector<int64_t> bits;
+  for (const uint64_t seed : seeds_) bits.push_back(static_cast<int64_t>(seed));
+  seeds_on_device_ = at::tensor(bits, at::kLong);
+  if (rows::serves(device)) seeds_on_device_ = seeds_on_device_.to(device);
+}
 
 // (count, B, L, C): of b, b + 1 and so on.
 Tensor SeededNoise::draw(uint32_t purpose, int64_t a, int64_t b, int64_t count) const {
   const auto batch = static_cast<int64_t>(seeds_.size());
-  const Tensor out = at::empty({count, batch, tokens_, channels_}, at::kFloat);
-  const auto per_image = static_cast<size_t>(tokens_ * channels_);
-  float* data = out.data_ptr<float>();
-  at::parallel_for(0, count * batch, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Rng rng(seeds_[static_cast<size_t>(i % batch)], static_cast<Draw>(purpose), static_cast<uint32_t>(a),
-              static_cast<uint32_t>(b + i / batch));
-      rng.fill_normal({data + static_cast<size_t>(i) * per_image, per_image});
-    }
-  });
+  // Where the device cannot draw, the CPU does.
+  const at::Device where = rows::serves(device_) ? device_ : at::Device(at::kCPU);
+  const Tensor out = at::empty({count, batch, tokens_, channels_}, at::TensorOptions(where).dtype(at::kFloat));
+  rows::run(rows::Normals{count * batch, tokens_ * channels_, seeds_on_device_.data_ptr<int64_t>(), batch, purpose,
+                          static_cast<uint32_t>(a), static_cast<uint32_t>(b), out.data_ptr<float>()},
+            where);
   return out.to(device_);
 }
 

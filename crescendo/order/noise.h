@@ -29,6 +29,7 @@ class SeededNoise : public NoiseSource {
  private:
   Tensor draw(uint32_t purpose, int64_t a, int64_t b, int64_t count) const;
   std::vector<uint64_t> seeds_;
+  Tensor seeds_on_device_;  // (B) int64, the same bits; on the CPU where the device cannot draw
   int64_t tokens_, channels_;
   at::Device device_;
 };

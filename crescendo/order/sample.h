@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "crescendo/model/far_model.h"
+#include "crescendo/order/inner_loop.h"
 #include "crescendo/order/noise.h"
 #include "crescendo/order/plan.h"
 
@@ -18,16 +20,41 @@ struct SampleTimes {
 struct SampleHooks {
   // After outer step k: the full-band prediction (B, C, H, W), before the filter.
   std::function<bool(int64_t k, const Tensor& latents)> on_outer_step;
-  // After each evaluation of the head, counted over the whole plan.
+  // After each evaluation of the head, counted over the whole plan; where they run as one graph, after all of a step.
   std::function<bool(int64_t done, int64_t total)> on_inner_step;
   // The tokens entering outer step k, hidden ones zero: (B, L, C).
   std::function<void(int64_t k, const Tensor& tokens)> on_input;
   SampleTimes* times = nullptr;  // what to add times to; waits for the device after every part
 };
 
-// `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
-// tokenizer's scaled units, or an undefined tensor where a hook stopped it. `plain` computes everything as it is
-// written in the model's own code, the reference for what is faster.
+// Executes plans for one model. What does not depend on the picture is kept from one call to the next: tables, the
+// head's rearranged weights, a GPU's graphs, and the transformer's answer to a condition before anything is known. So
+// the model, which must outlive it, may not change meanwhile. Not for two threads at once.
+class Sampler {
+ public:
+  // `plain` computes everything as it is written in the model's own code, the reference for what is faster. `graphs` is
+  // for tests.
+  explicit Sampler(const FarModel& model, bool plain = false, GraphFactory graphs = device_graph);
+
+  // `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
+  // tokenizer's scaled units, or an undefined tensor where a hook stopped it.
+  Tensor sample(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks = {});
+
+ private:
+  Tensor first_forward(const Tensor& tokens, const Tensor& condition, TokenMask mask);
+
+  const FarModel& model_;
+  bool plain_;
+  InnerLoop inner_loop_;
+  // The last conditions (N, *, D) that stood at the beginning of a picture, each once, and what came of them (N, L, D).
+  struct First {
+    Tensor conditions, z;
+    bool masked = false;
+  };
+  std::optional<First> first_;
+};
+
+// For one picture or batch.
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
               const SampleHooks& hooks = {}, bool plain = false);
 

@@ -28,7 +28,7 @@ TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t s
 }  // namespace
 
 Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae)
-    : info_(std::move(info)), model_(std::move(model)), vae_(std::move(vae)) {
+    : info_(std::move(info)), model_(std::move(model)), sampler_(*model_), vae_(std::move(vae)) {
   if (!vae_) return;
   check(vae_->config().latent_channels == info_.model.latent_channels, "the tokenizer has ",
         vae_->config().latent_channels, " latent channels, the model ", info_.model.latent_channels,
@@ -72,6 +72,7 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
 
 bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
   const at::NoGradGuard no_grad;
+  const std::lock_guard one_at_a_time(busy_);
   const int64_t size = r.size();
   check_usage(size > 0, "nothing to generate: no images were asked for");
   check_usage(r.batch >= 1, "the batch must be at least 1, got ", r.batch);
@@ -121,7 +122,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
         return true;
       };
 
-    const Tensor latents = sample(*model_, condition(r, begin, end), plan, given, sample_hooks);  // (b, C, H, W)
+    const Tensor latents = sampler_.sample(condition(r, begin, end), plan, given, sample_hooks);  // (b, C, H, W)
     if (!latents.defined()) return false;
     const Tensor pictures = r.decode ? vae_->decode_latent(latents, model_->dtype()).to(at::kCPU) : Tensor();
     for (int64_t b = 0; b < count; ++b) {

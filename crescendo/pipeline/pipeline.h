@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "crescendo/core/image.h"
@@ -58,14 +59,17 @@ class Pipeline {
   Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae);
 
   const ModelInfo& info() const { return info_; }
-  FarModel& model() { return *model_; }
-  // False where a hook stopped it; the images finished so far were handed out.
+  const FarModel& model() const { return *model_; }
+  // One call at a time works, others wait. False where a hook stopped it; the images finished so far were handed out.
   bool generate(const Request& request, const PipelineHooks& hooks) const;
 
  private:
   Tensor condition(const Request& request, int64_t begin, int64_t end) const;
   ModelInfo info_;
-  std::unique_ptr<FarModel> model_;
+  std::unique_ptr<const FarModel> model_;
+  // What one generation leaves for the next.
+  mutable std::mutex busy_;
+  mutable Sampler sampler_;
   std::shared_ptr<const KlVae> vae_;
 };
 

@@ -1,0 +1,21 @@
+// The passes on a GPU, on LibTorch's current stream. Without nvcc no_cuda.cc stands for them, and nobody may ask.
+#pragma once
+
+#include "crescendo/kernels/row_passes.h"
+
+namespace crescendo::rows::cuda {
+
+bool built();
+
+void run(const Condition& pass);
+void run(const EnterBlock<float>& pass);
+void run(const EnterBlock<c10::BFloat16>& pass);
+void run(const Activate<float>& pass);
+void run(const Activate<c10::BFloat16>& pass);
+void run(const LeaveBlocks<float>& pass);
+void run(const LeaveBlocks<c10::BFloat16>& pass);
+void run(const Guide& pass);
+void run(const AncestralStep& pass);
+void run(const Normals& pass);
+
+}  // namespace crescendo::rows::cuda

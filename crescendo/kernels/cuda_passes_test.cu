@@ -1,0 +1,159 @@
+// Every pass on the GPU against the same code on the CPU, without LibTorch: so that it can be built, and says what it
+// should, where there is no GPU, and be run where there is one.
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "crescendo/kernels/cuda_passes.h"
+#include "crescendo/kernels/cuda_stream.h"
+#include "crescendo/kernels/row_bodies.h"
+
+namespace crescendo {
+
+void* current_cuda_stream() { return nullptr; }
+
+namespace {
+
+using rows::OneLane;
+
+int faults = 0;
+void expect(bool right, const std::string& what) {
+  if (right) return;
+  std::printf("FAILED: %s\n", what.c_str());
+  ++faults;
+}
+
+// Memory that both sides see.
+template <class T>
+struct Shared {
+  explicit Shared(size_t n) : size(n) {
+    if (cudaMallocManaged(&data, n * sizeof(T)) != cudaSuccess) throw std::runtime_error("no memory");
+    std::memset(data, 0, n * sizeof(T));
+  }
+  ~Shared() { cudaFree(data); }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  T* data = nullptr;
+  size_t size;
+};
+
+template <class T>
+void fill(Shared<T>& s, uint32_t stream, float scale = 1.0f) {
+  for (size_t i = 0; i < s.size; i += 2) {
+    const PhiloxBlock b = philox(philox_stream(1, stream, 0, 0), i);
+    const NormalPair n = box_muller(b.word[0], b.word[1]);
+    rows::store(s.data[i], n.first * scale);
+    if (i + 1 < s.size) rows::store(s.data[i + 1], n.second * scale);
+  }
+}
+
+template <class T>
+std::vector<float> values(const Shared<T>& s) {
+  std::vector<float> out(s.size);
+  for (size_t i = 0; i < s.size; ++i) out[i] = rows::load(s.data[i]);
+  return out;
+}
+
+double relative(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    norm += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+// The pass, whose result is in `out` and whose residual stream, which it changes, in `x`, on both sides.
+template <class Pass, class T>
+void compare(const char* name, const Pass& pass, Shared<T>& out, Shared<float>* x, double tolerance) {
+  const std::vector<float> x_before = x ? values(*x) : std::vector<float>();
+  for (int64_t r = 0; r < pass.rows; ++r) row(pass, r, OneLane{});
+  const std::vector<float> out_cpu = values(out), x_cpu = x ? values(*x) : std::vector<float>();
+  std::memset(out.data, 0, out.size * sizeof(T));
+  if (x) std::copy(x_before.begin(), x_before.end(), x->data);
+  rows::cuda::run(pass);
+  if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+  const double error = relative(values(out), out_cpu), x_error = x ? relative(values(*x), x_cpu) : 0;
+  std::printf("%-28s %6lld x %-5lld %.1e %.1e\n", name, static_cast<long long>(pass.rows),
+              static_cast<long long>(pass.width), error, x_error);
+  expect(error < tolerance && x_error < 1e-6, std::string(name) + " differs from the CPU's");
+}
+
+template <class T>
+void blocks(int64_t n, int64_t w, double tolerance) {
+  const auto size = static_cast<size_t>(n * w), wide = static_cast<size_t>(w);
+  Shared<float> x(size), input(size), bias(3 * wide), branch_bias(wide), weight(wide), norm_bias(wide), scale(size),
+      normed(size);
+  Shared<T> modulation(3 * size), branch(size), out(size);
+  fill(x, 1), fill(input, 2), fill(bias, 3), fill(branch_bias, 4), fill(weight, 5), fill(norm_bias, 6), fill(scale, 7);
+  fill(modulation, 8), fill(branch, 9);
+  const rows::Residual<T> first{x.data, nullptr, 0, nullptr, nullptr, branch_bias.data, input.data, (n + 1) / 2};
+  const rows::Residual<T> later{x.data,      modulation.data + 2 * w, 3 * w,   bias.data + 2 * w,
+                                branch.data, branch_bias.data,        nullptr, 0};
+  compare(
+      "first block",
+      rows::EnterBlock<T>{n, w, first, 1e-6, weight.data, norm_bias.data, modulation.data, 3 * w, bias.data, out.data},
+      out, &x, tolerance);
+  compare(
+      "later block",
+      rows::EnterBlock<T>{n, w, later, 1e-6, weight.data, norm_bias.data, modulation.data, 3 * w, bias.data, out.data},
+      out, &x, tolerance);
+  compare("activation", rows::Activate<T>{n, w, branch.data, branch_bias.data, out.data}, out, nullptr, tolerance);
+  compare("last layer", rows::LeaveBlocks<T>{n, w, later, 1e-6, scale.data, bias.data, normed.data}, normed, &x, 1e-5);
+}
+
+void others(int64_t n, int64_t w) {
+  const auto size = static_cast<size_t>(n * w);
+  Shared<float> y(size), times(3 * static_cast<size_t>(w)), condition(3 * size), both(4 * size), out(size), x(size),
+      noise(size), eps(2 * size);
+  Shared<c10::BFloat16> rounded(3 * size);
+  fill(y, 1), fill(times, 2), fill(both, 3), fill(x, 4), fill(noise, 5), fill(eps, 6);
+  compare("condition", rows::Condition{3 * n, w, y.data, n, times.data, condition.data, rounded.data}, condition,
+          nullptr, 1e-6);
+  compare("condition, rounded", rows::Condition{3 * n, w, y.data, n, times.data, condition.data, rounded.data}, rounded,
+          nullptr, 1e-3);
+  compare("guidance", rows::Guide{n, w, both.data, both.data + 2 * n * w, 2 * w, 2.5f, out.data}, out, nullptr, 1e-6);
+  const rows::AncestralStep step{n,    w,    x.data, eps.data, 2 * w, eps.data + w, 2 * w, noise.data,
+                                 1.5f, 1.1f, 0.3f,   0.7f,     -4.0f, 1.5f,         0.9f,  out.data};
+  compare("ancestral step", step, out, nullptr, 1e-6);
+  rows::AncestralStep last = step;
+  last.noise = nullptr;
+  compare("ancestral step, the last", last, out, nullptr, 1e-6);
+  Shared<int64_t> seeds(2);
+  seeds.data[0] = 5, seeds.data[1] = -9;
+  compare("normal numbers", rows::Normals{n, w, seeds.data, 2, 1, 3, 4, out.data}, out, nullptr, 1e-5);
+}
+
+int check_without_a_gpu() {
+  try {
+    float x = 0;
+    rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, 1, &x});
+  } catch (const std::runtime_error& e) {
+    std::printf("no GPU here, and a kernel says so: %s\n", e.what());
+    return std::string(e.what()).find("CUDA kernel: ") == 0 ? 0 : 1;
+  }
+  std::printf("FAILED: a kernel ran without a GPU\n");
+  return 1;
+}
+
+int check() {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return check_without_a_gpu();
+  for (const auto& [n, w] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {7, 37}, {64, 256}, {513, 1024}, {3, 1280}}) {
+    blocks<float>(n, w, 1e-5);
+    blocks<c10::BFloat16>(n, w, 4e-3);
+    others(n, w);
+  }
+  return faults;
+}
+
+}  // namespace
+}  // namespace crescendo
+
+int main() { return crescendo::check(); }

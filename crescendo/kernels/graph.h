@@ -1,0 +1,27 @@
+// Work that is put down once and run many times: a CUDA graph, which starts thousands of small kernels with one call.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+
+namespace crescendo {
+
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  // Calls `work` once to put down what it asks of the device, without doing it. It must not wait for the device, and
+  // what it reads and writes must stay where it is; all that it asked for must have been done before at least once,
+  // because libraries set themselves up at their first use.
+  virtual void capture(const std::function<void()>& work) = 0;
+  // Does what was put down, on the current stream.
+  virtual void replay() = 0;
+};
+
+using GraphFactory = std::function<std::unique_ptr<Graph>(c10::Device)>;
+
+// Null where the device has no graphs: on a CPU, and in a build without CUDA.
+std::unique_ptr<Graph> device_graph(c10::Device device);
+
+}  // namespace crescendo

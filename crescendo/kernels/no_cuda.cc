@@ -1,0 +1,31 @@
+// What stands for the GPU's part in a build without it.
+#include "crescendo/core/check.h"
+#include "crescendo/kernels/cuda_passes.h"
+#include "crescendo/kernels/graph.h"
+
+namespace crescendo {
+
+namespace rows::cuda {
+
+namespace {
+[[noreturn]] void missing() { fail("this program was built without its CUDA kernels"); }
+}  // namespace
+
+bool built() { return false; }
+
+void run(const Condition&) { missing(); }
+void run(const EnterBlock<float>&) { missing(); }
+void run(const EnterBlock<c10::BFloat16>&) { missing(); }
+void run(const Activate<float>&) { missing(); }
+void run(const Activate<c10::BFloat16>&) { missing(); }
+void run(const LeaveBlocks<float>&) { missing(); }
+void run(const LeaveBlocks<c10::BFloat16>&) { missing(); }
+void run(const Guide&) { missing(); }
+void run(const AncestralStep&) { missing(); }
+void run(const Normals&) { missing(); }
+
+}  // namespace rows::cuda
+
+std::unique_ptr<Graph> device_graph(c10::Device) { return nullptr; }
+
+}  // namespace crescendo

@@ -1,0 +1,128 @@
+// The code of one row of each pass (row_passes.h), for CPUs and GPUs alike. Included where they are compiled only.
+#pragma once
+
+#include "crescendo/core/philox.h"
+#include "crescendo/kernels/lanes.h"
+#include "crescendo/kernels/row_passes.h"
+
+namespace crescendo::rows {
+
+template <class Lanes>
+CRESCENDO_ROW void row(const Condition& p, int64_t r, Lanes lanes) {
+  const float* y = p.y + r % p.y_rows * p.width;
+  const float* times = p.times + r / p.y_rows * p.width;
+  float* out = p.out + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) out[i] = silu(y[i] + times[i]);
+  if (p.rounded == nullptr) return;
+  c10::BFloat16* rounded = p.rounded + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) store(rounded[i], out[i]);
+}
+
+template <class T, class Lanes>
+CRESCENDO_ROW float* add(const Residual<T>& p, int64_t r, int64_t width, Lanes lanes) {
+  float* x = p.x + r * width;
+  const float* branch_bias = p.branch_bias;
+  if (p.branch == nullptr) {
+    const float* input = p.input + r % p.input_rows * width;
+    for (int64_t i = lanes.first(); i < width; i += lanes.step()) x[i] = input[i] + branch_bias[i];
+    return x;
+  }
+  const T* gate = p.gate + r * p.gate_stride;
+  const float* gate_bias = p.gate_bias;
+  const T* branch = p.branch + r * width;
+  for (int64_t i = lanes.first(); i < width; i += lanes.step())
+    x[i] += (load(gate[i]) + gate_bias[i]) * (load(branch[i]) + branch_bias[i]);
+  return x;
+}
+
+struct Moments {
+  float mean, factor;  // norm(x) = (x - mean) * factor
+};
+
+template <class Lanes>
+CRESCENDO_ROW Moments moments(const float* x, double eps, int64_t n, Lanes lanes) {
+  float sum = 0;
+  CRESCENDO_SUM_OVER(sum)
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) sum += x[i];
+  const float mean = lanes.sum(sum) / static_cast<float>(n);
+  float squares = 0;
+  CRESCENDO_SUM_OVER(squares)
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) squares += (x[i] - mean) * (x[i] - mean);
+  const double variance = static_cast<double>(lanes.sum(squares)) / static_cast<double>(n);
+  return {mean, static_cast<float>(1.0 / sqrt(variance + eps))};
+}
+
+template <class T, class Lanes>
+CRESCENDO_ROW void row(const EnterBlock<T>& p, int64_t r, Lanes lanes) {
+  const float* x = add(p.residual, r, p.width, lanes);
+  const Moments m = moments(x, p.eps, p.width, lanes);
+  const T* shift = p.modulation + r * p.modulation_stride;
+  const T* scale = shift + p.width;
+  const float *shift_bias = p.modulation_bias, *scale_bias = p.modulation_bias + p.width;
+  const float *weight = p.norm_weight, *bias = p.norm_bias;
+  T* out = p.out + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) {
+    const float normed = (x[i] - m.mean) * m.factor * weight[i] + bias[i];
+    store(out[i], normed * (1.0f + load(scale[i]) + scale_bias[i]) + load(shift[i]) + shift_bias[i]);
+  }
+}
+
+template <class T, class Lanes>
+CRESCENDO_ROW void row(const Activate<T>& p, int64_t r, Lanes lanes) {
+  const T* in = p.in + r * p.width;
+  const float* bias = p.bias;
+  T* out = p.out + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) store(out[i], silu(load(in[i]) + bias[i]));
+}
+
+template <class T, class Lanes>
+CRESCENDO_ROW void row(const LeaveBlocks<T>& p, int64_t r, Lanes lanes) {
+  const float* x = add(p.residual, r, p.width, lanes);
+  const Moments m = moments(x, p.eps, p.width, lanes);
+  const float *scale = p.scale + r * p.width, *scale_bias = p.scale_bias;
+  float* out = p.out + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step())
+    out[i] = (x[i] - m.mean) * m.factor * (1.0f + scale[i] + scale_bias[i]);
+}
+
+template <class Lanes>
+CRESCENDO_ROW void row(const Guide& p, int64_t r, Lanes lanes) {
+  const float *cond = p.cond + r * p.stride, *uncond = p.uncond + r * p.stride;
+  float* out = p.out + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) out[i] = uncond[i] + p.scale * (cond[i] - uncond[i]);
+}
+
+template <class Lanes>
+CRESCENDO_ROW void row(const AncestralStep& p, int64_t r, Lanes lanes) {
+  const float *x = p.x + r * p.width, *eps = p.eps + r * p.eps_stride;
+  float* out = p.out + r * p.width;
+  if (p.noise == nullptr) {
+    for (int64_t i = lanes.first(); i < p.width; i += lanes.step())
+      out[i] = (x[i] * p.x_to_x0 - eps[i] * p.eps_to_x0) * p.mean_of_x0 + x[i] * p.mean_of_x;
+    return;
+  }
+  const float *fraction = p.fraction + r * p.fraction_stride, *noise = p.noise + r * p.width;
+  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) {
+    const float mean = (x[i] * p.x_to_x0 - eps[i] * p.eps_to_x0) * p.mean_of_x0 + x[i] * p.mean_of_x;
+    const float log_variance = p.min_log_variance + (fraction[i] + 1.0f) * 0.5f * p.log_range;
+    out[i] = mean + exponential(0.5f * log_variance) * noise[i] * p.temperature;
+  }
+}
+
+// Four numbers at a time: a block of Philox.
+template <class Lanes>
+CRESCENDO_ROW void row(const Normals& p, int64_t r, Lanes lanes) {
+  const auto seed = static_cast<uint64_t>(p.seeds[r % p.seeds_count]);
+  const PhiloxStream stream = philox_stream(seed, p.purpose, p.a, p.b + static_cast<uint32_t>(r / p.seeds_count));
+  float* out = p.out + r * p.width;
+  for (int64_t block = lanes.first(); block * 4 < p.width; block += lanes.step()) {
+    const PhiloxBlock bits = philox(stream, static_cast<uint64_t>(block));
+    for (int64_t k = 0; k < 4 && block * 4 + k < p.width; k += 2) {
+      const NormalPair pair = box_muller(bits.word[k], bits.word[k + 1]);
+      out[block * 4 + k] = pair.first;
+      if (block * 4 + k + 1 < p.width) out[block * 4 + k + 1] = pair.second;
+    }
+  }
+}
+
+}  // namespace crescendo::rows

@@ -1,0 +1,55 @@
+#include "crescendo/kernels/row_passes.h"
+
+#include <ATen/Parallel.h>
+
+#include "crescendo/kernels/cuda_passes.h"
+#include "crescendo/kernels/row_bodies.h"
+
+// One function, several instruction sets; sanitizers cannot follow the choice, other processors have one set.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define CRESCENDO_VECTORIZED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+#else
+#define CRESCENDO_VECTORIZED
+#endif
+
+namespace crescendo::rows {
+
+namespace {
+
+// Numbers that are worth another thread: below, waiting for it costs more than it spares, the more so on a busy
+// machine.
+constexpr int64_t kNumbersPerTask = 1 << 14;
+
+template <class Pass>
+void run_on(const Pass& pass, c10::Device device, void (*one_row)(const Pass&, int64_t)) {
+  if (device.is_cuda()) return cuda::run(pass);
+  at::parallel_for(0, pass.rows, std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, pass.width)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t r = begin; r < end; ++r) one_row(pass, r);
+                   });
+}
+
+}  // namespace
+
+// Functions of one name cannot be compiled for several instruction sets when they are templates, hence a line each.
+#define CRESCENDO_PASS(name, ...)                                                                 \
+  namespace {                                                                                     \
+  CRESCENDO_VECTORIZED void name(const __VA_ARGS__& pass, int64_t r) { row(pass, r, OneLane{}); } \
+  }                                                                                               \
+  void run(const __VA_ARGS__& pass, c10::Device device) { run_on<__VA_ARGS__>(pass, device, &name); }
+
+CRESCENDO_PASS(condition_row, Condition)
+CRESCENDO_PASS(enter_row, EnterBlock<float>)
+CRESCENDO_PASS(enter_row_bf16, EnterBlock<c10::BFloat16>)
+CRESCENDO_PASS(activate_row, Activate<float>)
+CRESCENDO_PASS(activate_row_bf16, Activate<c10::BFloat16>)
+CRESCENDO_PASS(leave_row, LeaveBlocks<float>)
+CRESCENDO_PASS(leave_row_bf16, LeaveBlocks<c10::BFloat16>)
+CRESCENDO_PASS(guide_row, Guide)
+CRESCENDO_PASS(ancestral_row, AncestralStep)
+CRESCENDO_PASS(normals_row, Normals)
+
+bool serves(c10::Device device) { return device.is_cpu() || (device.is_cuda() && cuda::built()); }
+
+}  // namespace crescendo::rows

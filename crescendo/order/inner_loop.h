@@ -1,0 +1,64 @@
+// The inner steps of an outer step: conditions z -> tokens, by the diffusion head and a solver (paper, section 4.2).
+//
+// The head runs in few passes where that can be, and as it is written elsewhere. On a GPU all inner steps of an outer
+// step become one graph: the first time they run as they come, the second time they are put down, and from then on
+// replayed with new conditions and new noise.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "crescendo/diffusion/fused_head.h"
+#include "crescendo/diffusion/solvers.h"
+#include "crescendo/kernels/graph.h"
+#include "crescendo/order/plan.h"
+
+namespace crescendo {
+
+// The noise of inner steps n .. n + count - 1: (count, M, C).
+using StepsNoiseFn = std::function<Tensor(int64_t n, int64_t count)>;
+
+class InnerLoop {
+ public:
+  // The head must outlive it. `plain` computes everything as the head itself states it. `graphs` is for tests.
+  explicit InnerLoop(const Head& head, bool plain = false, GraphFactory graphs = device_graph);
+
+  // Everything of a plan that waits for the device: to be called before the first of its steps.
+  void prepare(const Plan& plan);
+  // How much of x_T's square is signal where a step begins: alpha_bar at its noisiest timestep.
+  double start_alpha_bar(const Step& step, Solver solver) { return timesteps(step, solver).schedule.alpha_bar.back(); }
+  // Noise x_T (M, C) to tokens (M, C), for conditions z (M or 2M, D): the unconditional ones after the conditional ones
+  // where the step is guided. `on_evaluations(n)` is told of n evaluations of the head that are done or under way.
+  Tensor run(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepsNoiseFn& noise,
+             const std::function<void(int64_t n)>& on_evaluations);
+
+ private:
+  struct Timesteps {
+    Schedule schedule;
+    Tensor embedding;  // (T, W)
+  };
+  // All that is put down in a graph as a number.
+  using Key = std::tuple<Solver, int64_t, int64_t, double, double, double, int64_t, int64_t>;
+  struct Recorded {
+    std::unique_ptr<Graph> graph;
+    Tensor z, x_T, noise;  // what it reads
+    Tensor tokens;         // what it writes
+  };
+  const Timesteps& timesteps(const Step& step, Solver solver);
+  Tensor evaluate(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepNoiseFn& noise,
+                  const std::function<void(int64_t n)>& on_evaluations);
+  Tensor replay(Recorded& recorded, const Step& step, Solver solver, const Tensor& z, const Tensor& x_T,
+                const StepsNoiseFn& noise);
+  FusedHead& fused(int64_t rows, int64_t inner_steps);
+
+  const Head& head_;
+  GraphFactory graphs_;
+  std::optional<FusedHead> weights_;
+  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and inner steps: a graph keeps to its buffers
+  std::map<std::tuple<Solver, int64_t, int64_t>, Timesteps> timesteps_;
+  std::map<Key, std::optional<Recorded>> recorded_;
+};
+
+}  // namespace crescendo

@@ -1,0 +1,159 @@
+#include "crescendo/order/inner_loop.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "crescendo/order/sample.h"
+#include "tests/support.h"
+
+namespace crescendo {
+namespace {
+
+using test::relative_l2;
+
+// Stands for a CUDA graph: does again what it was given, with the tensors that it was given with.
+struct Counted {
+  int64_t made = 0, captured = 0, replayed = 0;
+};
+class FakeGraph : public Graph {
+ public:
+  explicit FakeGraph(Counted& counted) : counted_(counted) { ++counted_.made; }
+  void capture(const std::function<void()>& work) override {
+    work_ = work;
+    ++counted_.captured;
+  }
+  void replay() override {
+    work_();
+    ++counted_.replayed;
+  }
+
+ private:
+  Counted& counted_;
+  std::function<void()> work_;
+};
+
+ModelConfig small_config() {
+  ModelConfig c;
+  c.classes = 3;
+  c.width = 16;
+  c.encoder_blocks = c.decoder_blocks = 1;
+  c.heads = 2;
+  c.buffer_size = 2;
+  c.diffusion_width = 16;
+  c.diffusion_blocks = 2;
+  c.latent_channels = 2;
+  c.latent_height = c.latent_width = 4;
+  c.levels = 4;
+  return c;
+}
+
+std::unique_ptr<FarModel> small_model() {
+  auto model = FarModel::random(small_config(), 1);
+  for (const auto& [name, p] : model->params().items())
+    Tensor(p).normal_(0, 0.2, at::make_generator<at::CPUGeneratorImpl>(3));
+  return model;
+}
+
+Plan plan_of(const FarModel& model, const std::string& preset, int64_t steps, int64_t inner,
+             MaskMode mask = MaskMode::kOff) {
+  SamplerOptions options;
+  options.preset = preset;
+  options.mask = mask;
+  options.steps = steps;
+  options.diffusion_steps = {inner};
+  options.cfg_interval = {1, steps - 1};  // guided and unguided steps
+  return make_plan(options, model.config());
+}
+
+class Graphs : public testing::TestWithParam<std::tuple<std::string, MaskMode>> {};
+
+// Pictures made by graphs are those made without: each with its own class, noise and order, whatever came before.
+TEST_P(Graphs, ReplayIsTheRealThing) {
+  const auto model = small_model();
+  const Plan plan = plan_of(*model, std::get<0>(GetParam()), 4, 5, std::get<1>(GetParam()));
+  Counted counted;
+  Sampler with(*model, false, [&](c10::Device) { return std::make_unique<FakeGraph>(counted); });
+  for (int64_t picture = 0; picture < 5; ++picture) {
+    const Tensor condition = model->backbone().class_condition(at::tensor({picture % 3, (picture + 1) % 3}));
+    const SeededNoise noise({static_cast<uint64_t>(picture), 77}, model->config().tokens(),
+                            model->config().token_channels(), at::kCPU);
+    EXPECT_TRUE(at::equal(with.sample(condition, plan, noise), sample(*model, condition, plan, noise))) << picture;
+  }
+  // The first picture runs as it comes, the second puts down, and each from there on replays; steps that are alike may
+  // share one.
+  EXPECT_GE(counted.made, 2);
+  EXPECT_EQ(counted.captured, counted.made);
+  EXPECT_GE(counted.replayed, 4 * counted.made);
+}
+INSTANTIATE_TEST_SUITE_P(Presets, Graphs,
+                         testing::Combine(testing::Values("paper", "turbo"),
+                                          testing::Values(MaskMode::kOff, MaskMode::kOn)));
+
+TEST(InnerLoop, TellsOfEveryEvaluation) {
+  const auto model = small_model();
+  const Plan plan = plan_of(*model, "paper", 3, 4);
+  Counted counted;
+  Sampler with(*model, false, [&](c10::Device) { return std::make_unique<FakeGraph>(counted); });
+  const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+  const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
+  for (int64_t picture = 0; picture < 3; ++picture) {
+    std::vector<int64_t> told;
+    SampleHooks hooks;
+    hooks.on_inner_step = [&](int64_t done, int64_t total) {
+      EXPECT_EQ(total, 12);
+      told.push_back(done);
+      return true;
+    };
+    with.sample(condition, plan, noise, hooks);
+    EXPECT_EQ(told.back(), 12);
+    EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  }
+  SampleHooks stop;
+  stop.on_inner_step = [](int64_t, int64_t) { return false; };
+  EXPECT_FALSE(with.sample(condition, plan, noise, stop).defined());
+}
+
+// A device that cannot put the work down gets it as it comes.
+TEST(InnerLoop, GoesOnWithoutAGraph) {
+  class Refusing : public Graph {
+   public:
+    void capture(const std::function<void()>&) override { throw std::runtime_error("not here"); }
+    void replay() override {}
+  };
+  const auto model = small_model();
+  const Plan plan = plan_of(*model, "paper", 3, 4);
+  const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+  const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
+  const Tensor expected = sample(*model, condition, plan, noise);
+  for (const bool refuses : {true, false}) {
+    Sampler with(*model, false, [&](c10::Device) -> std::unique_ptr<Graph> {
+      if (refuses) return std::make_unique<Refusing>();
+      return nullptr;
+    });
+    testing::internal::CaptureStderr();
+    for (int picture = 0; picture < 3; ++picture)
+      EXPECT_TRUE(at::equal(with.sample(condition, plan, noise), expected)) << picture;
+    EXPECT_EQ(testing::internal::GetCapturedStderr().find("not here") != std::string::npos, refuses);
+  }
+}
+
+// The transformer's answer before anything is known is kept for the same conditions, and for no others.
+TEST(Sampler, KeepsTheFirstStep) {
+  const auto model = small_model();
+  Sampler kept(*model);
+  for (const auto& [mask, label] : std::vector<std::pair<MaskMode, int64_t>>{{MaskMode::kOff, 0},
+                                                                             {MaskMode::kOff, 0},
+                                                                             {MaskMode::kOn, 0},
+                                                                             {MaskMode::kOn, 2},
+                                                                             {MaskMode::kOff, 2},
+                                                                             {MaskMode::kOff, 2}}) {
+    const Plan plan = plan_of(*model, "paper", 3, 3, mask);
+    const Tensor condition = model->backbone().class_condition(at::tensor({label, int64_t{1}, label}));
+    const SeededNoise noise({4, 5, 6}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+    EXPECT_LT(relative_l2(kept.sample(condition, plan, noise), sample(*model, condition, plan, noise, {}, true)), 1e-5)
+        << enum_name(mask) << " " << label;
+  }
+}
+
+}  // namespace
+}  // namespace crescendo

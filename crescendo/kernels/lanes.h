@@ -6,7 +6,6 @@
 
 #include <c10/util/BFloat16.h>
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -16,11 +15,14 @@
 #else
 #define CRESCENDO_ROW [[gnu::always_inline]] inline
 #endif
-// Allows a loop's sum to be taken in another order, without which it is no vector code.
+// Before a loop over a row. EACH says that no number that is written is read for another one, which a compiler would
+// otherwise check each time; SUM_OVER allows the sum to be taken in another order.
 #if defined(__GNUC__) && !defined(__CUDACC__)
-#define CRESCENDO_SUM_OVER(sum) _Pragma(CRESCENDO_QUOTE(omp simd reduction(+ : sum)))
-#define CRESCENDO_QUOTE(text) #text
+#define CRESCENDO_PRAGMA(text) _Pragma(#text)
+#define CRESCENDO_EACH CRESCENDO_PRAGMA(omp simd)
+#define CRESCENDO_SUM_OVER(sum) CRESCENDO_PRAGMA(omp simd reduction(+ : sum))
 #else
+#define CRESCENDO_EACH
 #define CRESCENDO_SUM_OVER(sum)
 #endif
 
@@ -53,7 +55,11 @@ CRESCENDO_ROW float exponential(float x) {
 #ifdef __CUDA_ARCH__
   return expf(x);
 #else
-  x = std::clamp(x, -87.0f, 88.0f);
+  // Between -87 and 87, by whole numbers: a comparison of fp32 would be a branch.
+  const uint32_t bits = std::bit_cast<uint32_t>(x), sign = bits & 0x80000000u;
+  const auto magnitude = static_cast<int32_t>(bits ^ sign);
+  constexpr auto kLargest = std::bit_cast<int32_t>(87.0f);
+  x = std::bit_cast<float>(sign | static_cast<uint32_t>(magnitude < kLargest ? magnitude : kLargest));
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
   const float shifted = x * 1.44269504f + kRound;
   const float n = shifted - kRound;

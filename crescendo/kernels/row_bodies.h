@@ -9,13 +9,16 @@ namespace crescendo::rows {
 
 template <class Lanes>
 CRESCENDO_ROW void row(const Condition& p, int64_t r, Lanes lanes) {
+  const int64_t n = p.width;
   const float* y = p.y + r % p.y_rows * p.width;
   const float* times = p.times + r / p.y_rows * p.width;
   float* out = p.out + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) out[i] = silu(y[i] + times[i]);
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) out[i] = silu(y[i] + times[i]);
   if (p.rounded == nullptr) return;
   c10::BFloat16* rounded = p.rounded + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) store(rounded[i], out[i]);
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) store(rounded[i], out[i]);
 }
 
 template <class T, class Lanes>
@@ -24,12 +27,14 @@ CRESCENDO_ROW float* add(const Residual<T>& p, int64_t r, int64_t width, Lanes l
   const float* branch_bias = p.branch_bias;
   if (p.branch == nullptr) {
     const float* input = p.input + r % p.input_rows * width;
+    CRESCENDO_EACH
     for (int64_t i = lanes.first(); i < width; i += lanes.step()) x[i] = input[i] + branch_bias[i];
     return x;
   }
   const T* gate = p.gate + r * p.gate_stride;
   const float* gate_bias = p.gate_bias;
   const T* branch = p.branch + r * width;
+  CRESCENDO_EACH
   for (int64_t i = lanes.first(); i < width; i += lanes.step())
     x[i] += (load(gate[i]) + gate_bias[i]) * (load(branch[i]) + branch_bias[i]);
   return x;
@@ -54,14 +59,16 @@ CRESCENDO_ROW Moments moments(const float* x, double eps, int64_t n, Lanes lanes
 
 template <class T, class Lanes>
 CRESCENDO_ROW void row(const EnterBlock<T>& p, int64_t r, Lanes lanes) {
-  const float* x = add(p.residual, r, p.width, lanes);
-  const Moments m = moments(x, p.eps, p.width, lanes);
+  const int64_t n = p.width;
+  const float* x = add(p.residual, r, n, lanes);
+  const Moments m = moments(x, p.eps, n, lanes);
   const T* shift = p.modulation + r * p.modulation_stride;
   const T* scale = shift + p.width;
   const float *shift_bias = p.modulation_bias, *scale_bias = p.modulation_bias + p.width;
   const float *weight = p.norm_weight, *bias = p.norm_bias;
   T* out = p.out + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) {
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) {
     const float normed = (x[i] - m.mean) * m.factor * weight[i] + bias[i];
     store(out[i], normed * (1.0f + load(scale[i]) + scale_bias[i]) + load(shift[i]) + shift_bias[i]);
   }
@@ -69,43 +76,53 @@ CRESCENDO_ROW void row(const EnterBlock<T>& p, int64_t r, Lanes lanes) {
 
 template <class T, class Lanes>
 CRESCENDO_ROW void row(const Activate<T>& p, int64_t r, Lanes lanes) {
+  const int64_t n = p.width;
   const T* in = p.in + r * p.width;
   const float* bias = p.bias;
   T* out = p.out + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) store(out[i], silu(load(in[i]) + bias[i]));
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) store(out[i], silu(load(in[i]) + bias[i]));
 }
 
 template <class T, class Lanes>
 CRESCENDO_ROW void row(const LeaveBlocks<T>& p, int64_t r, Lanes lanes) {
-  const float* x = add(p.residual, r, p.width, lanes);
-  const Moments m = moments(x, p.eps, p.width, lanes);
+  const int64_t n = p.width;
+  const float* x = add(p.residual, r, n, lanes);
+  const Moments m = moments(x, p.eps, n, lanes);
   const float *scale = p.scale + r * p.width, *scale_bias = p.scale_bias;
   float* out = p.out + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step())
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step())
     out[i] = (x[i] - m.mean) * m.factor * (1.0f + scale[i] + scale_bias[i]);
 }
 
 template <class Lanes>
 CRESCENDO_ROW void row(const Guide& p, int64_t r, Lanes lanes) {
+  const int64_t n = p.width;
   const float *cond = p.cond + r * p.stride, *uncond = p.uncond + r * p.stride;
   float* out = p.out + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) out[i] = uncond[i] + p.scale * (cond[i] - uncond[i]);
+  const float s = p.scale;
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) out[i] = uncond[i] + s * (cond[i] - uncond[i]);
 }
 
 template <class Lanes>
 CRESCENDO_ROW void row(const AncestralStep& p, int64_t r, Lanes lanes) {
-  const float *x = p.x + r * p.width, *eps = p.eps + r * p.eps_stride;
-  float* out = p.out + r * p.width;
-  if (p.noise == nullptr) {
-    for (int64_t i = lanes.first(); i < p.width; i += lanes.step())
-      out[i] = (x[i] * p.x_to_x0 - eps[i] * p.eps_to_x0) * p.mean_of_x0 + x[i] * p.mean_of_x;
+  const AncestralStep c = p;
+  const float *x = c.x + r * c.width, *eps = c.eps + r * c.eps_stride;
+  float* out = c.out + r * c.width;
+  if (c.noise == nullptr) {
+    CRESCENDO_EACH
+    for (int64_t i = lanes.first(); i < c.width; i += lanes.step())
+      out[i] = (x[i] * c.x_to_x0 - eps[i] * c.eps_to_x0) * c.mean_of_x0 + x[i] * c.mean_of_x;
     return;
   }
-  const float *fraction = p.fraction + r * p.fraction_stride, *noise = p.noise + r * p.width;
-  for (int64_t i = lanes.first(); i < p.width; i += lanes.step()) {
-    const float mean = (x[i] * p.x_to_x0 - eps[i] * p.eps_to_x0) * p.mean_of_x0 + x[i] * p.mean_of_x;
-    const float log_variance = p.min_log_variance + (fraction[i] + 1.0f) * 0.5f * p.log_range;
-    out[i] = mean + exponential(0.5f * log_variance) * noise[i] * p.temperature;
+  const float *fraction = c.fraction + r * c.fraction_stride, *noise = c.noise + r * c.width;
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < c.width; i += lanes.step()) {
+    const float mean = (x[i] * c.x_to_x0 - eps[i] * c.eps_to_x0) * c.mean_of_x0 + x[i] * c.mean_of_x;
+    const float log_variance = c.min_log_variance + (fraction[i] + 1.0f) * 0.5f * c.log_range;
+    out[i] = mean + exponential(0.5f * log_variance) * noise[i] * c.temperature;
   }
 }
 

@@ -8,7 +8,7 @@
 // One function, several instruction sets; sanitizers cannot follow the choice, other processors have one set.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-#define CRESCENDO_VECTORIZED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+#define CRESCENDO_VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CRESCENDO_VECTORIZED
 #endif

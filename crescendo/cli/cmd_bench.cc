@@ -167,7 +167,7 @@ void run(const Arguments& a) {
   catch_interrupts();
   const at::Device device = s.model->device();
   const PlanCost cost = plan_cost(plan, s.info.model);
-  Sampler sampler(*s.model, a.plain);
+  Sampler sampler(*s.model, {.plain = a.plain, .int8 = a.sampler.int8});
   const double first_step_s = warm_up(a, s, sampler, plan);
   double product = product_rate(device, s.model->dtype());
   const Timed t = run_once(a, s, sampler, plan);
@@ -179,6 +179,7 @@ void run(const Arguments& a) {
   Json out = {{"model", a.model.empty() ? a.size : a.model},
               {"device", device_description(device)},
               {"dtype", a.common.dtype},
+              {"int8", a.sampler.int8},
               {"images", a.images},
               {"load_s", s.load_s},
               {"first_inner_step_s", first_step_s},
@@ -194,7 +195,7 @@ void run(const Arguments& a) {
               {"share_of_product", work.total() * images / t.sample_s / product},
               {"peak_mb", peak_mb}};
   if (a.check) {
-    Sampler plain(*s.model, /*plain=*/true);
+    Sampler plain(*s.model, {.plain = true});
     const Timed reference = run_once(a, s, plain, plan);
     out["plain_s_per_image"] = reference.sample_s / images;
     out["plain_over_fast"] = reference.sample_s / t.sample_s;

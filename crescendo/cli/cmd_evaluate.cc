@@ -41,7 +41,7 @@ struct Made {
 };
 
 Made make_images(const Arguments& a, const std::filesystem::path& dir, const Request& request) {
-  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true});
+  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true, a.sampler.int8});
   Made made;
   Progress bar("generating");
   PipelineHooks hooks;

@@ -171,6 +171,7 @@ void run(Arguments& a) {
                        {"batch", request.batch},
                        {"device", a.common.device},
                        {"dtype", a.common.dtype},
+                       {"int8", a.sampler.int8},
                        {"sampler", sampler_json},
                        {"plan", plan_to_json(plan)}});
   if (write_images) check_writable(out, !single_file);
@@ -180,7 +181,8 @@ void run(Arguments& a) {
   catch_interrupts();
   const double start_s = now_s();
   if (info.model.is_text() && a.text_states.empty()) encode_asked(a, dir, info, asked, request);
-  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), request.decode});
+  const auto pipeline =
+      Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), request.decode, a.sampler.int8});
   log_verbose(concat(model_name, ": ", pipeline->model().params().count(), " parameters on ",
                      device_description(a.common.parsed_device())));
   if (!a.seed) log_info(concat("seed ", seed));

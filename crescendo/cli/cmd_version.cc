@@ -22,7 +22,8 @@ void add_version_command(CLI::App& app) {
                       {"cuda", at::hasCUDA()},
                       {"cuda_kernels", rows::serves(at::Device(at::kCUDA, 0))},
                       {"mkldnn", at::hasMKLDNN()},
-                      {"cpu_bf16", cpu_has_bf16()}};
+                      {"cpu_bf16", cpu_has_bf16()},
+                      {"cpu_int8", cpu_has_int8()}};
     if (*json) return print_json(out);
     std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
     for (const auto& [key, value] : out.items())

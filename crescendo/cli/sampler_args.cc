@@ -16,7 +16,9 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
-  command.add_option("--cfg-interval", cfg_interval, "FIRST:LAST outer step (from 0) that is guided; default: the preset's")
+  command
+      .add_option("--cfg-interval", cfg_interval,
+                  "FIRST:LAST outer step (from 0) that is guided; default: the preset's")
       ->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command
@@ -30,6 +32,8 @@ void SamplerArgs::add(CLI::App& command) {
                   "later outer steps start here, from the last prediction and noise, not from noise alone")
       ->group(group);
   command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
+  command.add_flag("--int8", int8, "modulations of the diffusion head in int8, on a CPU; the rest as --dtype says")
+      ->group("Precision");
 }
 
 SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {

@@ -11,6 +11,7 @@ struct SamplerArgs {
   std::optional<int64_t> steps, start_timestep, draft_timestep;
   std::optional<double> cfg, temperature;
   bool mask = false, no_mask = false;
+  bool int8 = false;  // not of the sampler, but of those commands that have one
 
   void add(CLI::App& command);
   // A --preset that is not the model's starts from that preset's own choices.

@@ -30,12 +30,17 @@ bool FusedHead::serves(const Head& head) {
   return rows::serves(weight.device()) && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16);
 }
 
-FusedHead::FusedHead(const Head& head) : type_(head.input_proj().weight.scalar_type()), width_(head.config().width) {
+FusedHead::FusedHead(const Head& head, bool int8)
+    : type_(head.input_proj().weight.scalar_type()), width_(head.config().width) {
   check(serves(head), "FusedHead: needs fp32 or bf16 weights where its passes run");
   const at::NoGradGuard no_grad;
   for (const Head::Block& b : head.blocks())
     blocks_.push_back({b.modulation.weight, b.mlp0.weight, b.mlp2.weight, fp32(b.in_ln.weight), fp32(b.in_ln.bias),
-                       fp32(b.modulation.bias), fp32(b.mlp0.bias), fp32(b.mlp2.bias), b.in_ln.eps});
+                       fp32(b.modulation.bias), fp32(b.mlp0.bias), fp32(b.mlp2.bias), b.in_ln.eps, std::nullopt});
+  if (int8) {
+    check(head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
+    for (Block& b : blocks_) b.int8_modulation.emplace(b.modulation);
+  }
   input_weight_ = fp32(head.input_proj().weight);
   input_bias_ = fp32(head.input_proj().bias);
   final_weight_ = fp32(head.final_linear().weight);
@@ -111,7 +116,10 @@ Tensor FusedHead::evaluate(const Tensor& x, int64_t step) {
   product(input_.slice(0, 0, x.size(0)), x, input_weight_);
   for (int64_t k = 0; k <= last; ++k) {
     const Block& b = blocks_[static_cast<size_t>(k)];
-    if (fresh) product(modulation(k), product_condition_, b.modulation);
+    if (fresh && b.int8_modulation)
+      (*b.int8_modulation)(modulation(k), condition_);
+    else if (fresh)
+      product(modulation(k), product_condition_, b.modulation);
     rows::run(rows::EnterBlock<T>{rows_, w, residual(k - 1), b.eps, numbers(b.norm_weight), numbers(b.norm_bias),
                                   modulation_rows(k), 3 * w, numbers(b.modulation_bias), hidden_.data_ptr<T>()},
               device);

@@ -9,10 +9,13 @@
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
-// last layer.
+// last layer. With int8 the blocks' modulations, most of the head's work, are in that.
 #pragma once
 
+#include <optional>
+
 #include "crescendo/diffusion/head.h"
+#include "crescendo/diffusion/int8_product.h"
 
 namespace crescendo {
 
@@ -21,7 +24,8 @@ class FusedHead {
   // Whether the weights lie where this can use them: in fp32 or bf16, on a CPU or a GPU that the passes run on.
   static bool serves(const Head& head);
 
-  explicit FusedHead(const Head& head);
+  // `int8`: modulations by products in int8 (int8_product.h), on a CPU only.
+  explicit FusedHead(const Head& head, bool int8 = false);
   // The same weights, buffers of its own.
   FusedHead with_own_buffers() const;
 
@@ -38,6 +42,7 @@ class FusedHead {
     Tensor modulation, mlp0, mlp2;                                         // weights, in the type of the products
     Tensor norm_weight, norm_bias, modulation_bias, mlp0_bias, mlp2_bias;  // fp32
     double eps;
+    std::optional<Int8Product> int8_modulation;
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);

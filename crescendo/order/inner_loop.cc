@@ -57,8 +57,10 @@ bool adds_noise(Solver solver) { return solver == Solver::kDdpm; }
 
 }  // namespace
 
-InnerLoop::InnerLoop(const Head& head, bool plain, GraphFactory graphs) : head_(head), graphs_(std::move(graphs)) {
-  if (!plain && FusedHead::serves(head)) weights_.emplace(head);
+InnerLoop::InnerLoop(const Head& head, Execution execution) : head_(head), graphs_(std::move(execution.graphs)) {
+  const bool few_passes = !execution.plain && FusedHead::serves(head);
+  check(few_passes || !execution.int8, "int8 needs the head in fp32 or bf16, on a CPU, and not as it is written");
+  if (few_passes) weights_.emplace(head, execution.int8);
 }
 
 void InnerLoop::prepare(const Plan& plan) {

@@ -20,10 +20,17 @@ namespace crescendo {
 // The noise of inner steps n .. n + count - 1: (count, M, C).
 using StepsNoiseFn = std::function<Tensor(int64_t n, int64_t count)>;
 
+// How a model is computed.
+struct Execution {
+  bool plain = false;                  // as it is written in its own code, the reference for what is faster
+  bool int8 = false;                   // the head's modulations in int8 (FusedHead)
+  GraphFactory graphs = device_graph;  // for tests
+};
+
 class InnerLoop {
  public:
-  // The head must outlive it. `plain` computes everything as the head itself states it. `graphs` is for tests.
-  explicit InnerLoop(const Head& head, bool plain = false, GraphFactory graphs = device_graph);
+  // The head must outlive it.
+  explicit InnerLoop(const Head& head, Execution execution = {});
 
   // Everything of a plan that waits for the device: to be called before the first of its steps.
   void prepare(const Plan& plan);

@@ -72,7 +72,7 @@ TEST_P(Graphs, ReplayIsTheRealThing) {
   const auto model = small_model();
   const Plan plan = plan_of(*model, std::get<0>(GetParam()), 4, 5, std::get<1>(GetParam()));
   Counted counted;
-  Sampler with(*model, false, [&](c10::Device) { return std::make_unique<FakeGraph>(counted); });
+  Sampler with(*model, {.graphs = [&](c10::Device) { return std::make_unique<FakeGraph>(counted); }});
   for (int64_t picture = 0; picture < 5; ++picture) {
     const Tensor condition = model->backbone().class_condition(at::tensor({picture % 3, (picture + 1) % 3}));
     const SeededNoise noise({static_cast<uint64_t>(picture), 77}, model->config().tokens(),
@@ -93,7 +93,7 @@ TEST(InnerLoop, TellsOfEveryEvaluation) {
   const auto model = small_model();
   const Plan plan = plan_of(*model, "paper", 3, 4);
   Counted counted;
-  Sampler with(*model, false, [&](c10::Device) { return std::make_unique<FakeGraph>(counted); });
+  Sampler with(*model, {.graphs = [&](c10::Device) { return std::make_unique<FakeGraph>(counted); }});
   const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
   const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
   for (int64_t picture = 0; picture < 3; ++picture) {
@@ -126,10 +126,10 @@ TEST(InnerLoop, GoesOnWithoutAGraph) {
   const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
   const Tensor expected = sample(*model, condition, plan, noise);
   for (const bool refuses : {true, false}) {
-    Sampler with(*model, false, [&](c10::Device) -> std::unique_ptr<Graph> {
+    Sampler with(*model, {.graphs = [&](c10::Device) -> std::unique_ptr<Graph> {
       if (refuses) return std::make_unique<Refusing>();
       return nullptr;
-    });
+    }});
     testing::internal::CaptureStderr();
     for (int picture = 0; picture < 3; ++picture)
       EXPECT_TRUE(at::equal(with.sample(condition, plan, noise), expected)) << picture;
@@ -150,7 +150,9 @@ TEST(Sampler, KeepsTheFirstStep) {
     const Plan plan = plan_of(*model, "paper", 3, 3, mask);
     const Tensor condition = model->backbone().class_condition(at::tensor({label, int64_t{1}, label}));
     const SeededNoise noise({4, 5, 6}, model->config().tokens(), model->config().token_channels(), at::kCPU);
-    EXPECT_LT(relative_l2(kept.sample(condition, plan, noise), sample(*model, condition, plan, noise, {}, true)), 1e-5)
+    EXPECT_LT(
+        relative_l2(kept.sample(condition, plan, noise), sample(*model, condition, plan, noise, {}, {.plain = true})),
+        1e-5)
         << enum_name(mask) << " " << label;
   }
 }

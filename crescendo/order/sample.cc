@@ -31,8 +31,8 @@ class Lap {
 
 }  // namespace
 
-Sampler::Sampler(const FarModel& model, bool plain, GraphFactory graphs)
-    : model_(model), plain_(plain), inner_loop_(model.head(), plain, std::move(graphs)) {}
+Sampler::Sampler(const FarModel& model, Execution execution)
+    : model_(model), plain_(execution.plain), inner_loop_(model.head(), std::move(execution)) {}
 
 // The transformer where no image differs from another but by its condition (B, *, D): what is asked for several times,
 // and without condition, is computed once, and not at all where the call before asked the same.
@@ -142,8 +142,8 @@ Tensor Sampler::sample(const Tensor& condition, const Plan& plan, const NoiseSou
 }
 
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
-              const SampleHooks& hooks, bool plain) {
-  return Sampler(model, plain).sample(condition, plan, noise, hooks);
+              const SampleHooks& hooks, Execution execution) {
+  return Sampler(model, std::move(execution)).sample(condition, plan, noise, hooks);
 }
 
 }  // namespace crescendo

@@ -32,9 +32,7 @@ struct SampleHooks {
 // the model, which must outlive it, may not change meanwhile. Not for two threads at once.
 class Sampler {
  public:
-  // `plain` computes everything as it is written in the model's own code, the reference for what is faster. `graphs` is
-  // for tests.
-  explicit Sampler(const FarModel& model, bool plain = false, GraphFactory graphs = device_graph);
+  explicit Sampler(const FarModel& model, Execution execution = {});
 
   // `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
   // tokenizer's scaled units, or an undefined tensor where a hook stopped it.
@@ -56,6 +54,6 @@ class Sampler {
 
 // For one picture or batch.
 Tensor sample(const FarModel& model, const Tensor& condition, const Plan& plan, const NoiseSource& noise,
-              const SampleHooks& hooks = {}, bool plain = false);
+              const SampleHooks& hooks = {}, Execution execution = {});
 
 }  // namespace crescendo

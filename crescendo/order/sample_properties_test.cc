@@ -87,7 +87,7 @@ TEST(SampleProperties, ImagesOfOneConditionShareTheirFirstStep) {
     const Tensor condition = model->backbone().class_condition(at::tensor({1, 0, 1, 1, 2}));
     const SeededNoise noise = noise_of(*model, {1, 2, 3, 4, 5});
     const Tensor together = sample(*model, condition, plan, noise);
-    EXPECT_LT(relative_l2(together, sample(*model, condition, plan, noise, {}, /*plain=*/true)), 1e-5);
+    EXPECT_LT(relative_l2(together, sample(*model, condition, plan, noise, {}, {.plain = true})), 1e-5);
     EXPECT_LT(relative_l2(sample_classes(*model, plan, {1}, {3}), together.slice(0, 2, 3)), 1e-5);
   }
 }
@@ -260,7 +260,8 @@ TEST(SampleProperties, PlainAndFusedAgree) {
     const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
     const Plan plan = tiny_plan(model->config());
     const SeededNoise noise = noise_of(*model, {3, 4});
-    EXPECT_LT(relative_l2(sample(*model, condition, plan, noise), sample(*model, condition, plan, noise, {}, true)),
+    EXPECT_LT(relative_l2(sample(*model, condition, plan, noise),
+                          sample(*model, condition, plan, noise, {}, {.plain = true})),
               1e-4);
   }
 }

@@ -27,8 +27,9 @@ TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t s
 
 }  // namespace
 
-Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae)
-    : info_(std::move(info)), model_(std::move(model)), sampler_(*model_), vae_(std::move(vae)) {
+Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae,
+                   Execution execution)
+    : info_(std::move(info)), model_(std::move(model)), sampler_(*model_, std::move(execution)), vae_(std::move(vae)) {
   if (!vae_) return;
   check(vae_->config().latent_channels == info_.model.latent_channels, "the tokenizer has ",
         vae_->config().latent_channels, " latent channels, the model ", info_.model.latent_channels,
@@ -44,7 +45,7 @@ std::unique_ptr<Pipeline> Pipeline::load(const std::filesystem::path& dir, const
           " has no tokenizer/ to decode with; `crescendo convert --tokenizer FILE` adds one, --no-decode does without");
     vae = load_tokenizer(dir / "tokenizer", options.device, at::kFloat);
   }
-  return std::make_unique<Pipeline>(std::move(info), std::move(model), std::move(vae));
+  return std::make_unique<Pipeline>(std::move(info), std::move(model), std::move(vae), Execution{.int8 = options.int8});
 }
 
 Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {

@@ -20,6 +20,7 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   bool tokenizer = true;  // without it only latents can be had
+  bool int8 = false;      // see Execution
 };
 
 constexpr int64_t kUnconditional = -1;
@@ -56,7 +57,7 @@ class Pipeline {
  public:
   static std::unique_ptr<Pipeline> load(const std::filesystem::path& dir, const LoadOptions& options);
   // From parts, for training's sample grids. `vae` may be null.
-  Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae);
+  Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae, Execution execution = {});
 
   const ModelInfo& info() const { return info_; }
   const FarModel& model() const { return *model_; }

@@ -184,7 +184,9 @@ generate() {
   ok $few --solver dpmpp-3s --out order.png
   ok $few --solver dpmpp-2m --draft-timestep 500 --out draft.png
   ok $few --solver dpmpp-2m --cfg-interval 1:1 --out interval.png
-  for other in order draft interval; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  ok $few --solver dpmpp-2m --dtype bf16 --out bf16.png
+  ok $few --solver dpmpp-2m --int8 --out int8.png
+  for other in order draft interval bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
   refuses 2 'the last one is 2' generate --model "$model" --class 1 --cfg-interval 0:9 --out x.png
 
   ok bench --model "$model" --images 2 --check --json --quiet
@@ -192,6 +194,9 @@ generate() {
   is "bench does not say where the time goes" grep -q '"head_s"' stdout
   refuses 2 'images must be at least 1' bench --model "$model" --images 0
   refuses 2 'far-x' bench --size far-x
+  ok generate --model "$model" --class 1 --seed 1 --int8 --out precise.png
+  is "the metadata does not tell the precision" grep -q -a '"dtype":"fp32".*"int8":true' precise.png
+  refuses 1 'not as it is written' bench --model "$model" --plain --int8
   is "no text for other programs" grep -q -a 'parameters.*blue star' first.png
   ok generate --model "$model" --class 'blue star' --seed 77 --no-metadata --out bare.png
   isnt "--no-metadata left some" grep -q -a 'crescendo' bare.png

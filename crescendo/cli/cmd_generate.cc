@@ -56,18 +56,20 @@ std::string short_name(const std::filesystem::path& dir) {
   return (path.filename() == "model" ? path.parent_path().filename() / path.filename() : path.filename()).string();
 }
 
+// What makes a picture again, besides its class or prompt.
+Json made_with(const Arguments& a, const std::string& model, uint64_t seed, const Json& sampler) {
+  return {{"version", CRESCENDO_VERSION}, {"model", model},          {"seed", seed},
+          {"sampler", sampler},           {"dtype", a.common.dtype}, {"int8", a.sampler.int8}};
+}
+
 // The de-facto standard text (ecosystem of image tools), and our own JSON that makes the image again.
 PngText png_text(const ModelInfo& info, const std::string& model, const Asked& asked, uint64_t seed,
-                 const Json& sampler, int64_t steps, const Image& image) {
+                 const Json& sampler, int64_t steps, const Image& image, Json again) {
   const std::string parameters =
       concat(asked.prompt, "\nSteps: ", steps, ", Sampler: ", sampler["preset"].get<std::string>(),
              ", CFG scale: ", sampler["cfg"].dump(), ", Seed: ", seed, ", Size: ", image.width, "x", image.height,
              ", Model: ", model, ", Version: crescendo ", CRESCENDO_VERSION);
-  Json again = {{"version", CRESCENDO_VERSION},
-                {"model", model},
-                {"kind", enum_name(info.model.kind)},
-                {"seed", seed},
-                {"sampler", sampler}};
+  again["kind"] = enum_name(info.model.kind);
   if (asked.label >= 0) again["class"] = asked.label;
   again[asked.label >= 0 ? "class_name" : "prompt"] = asked.prompt;
   return {{"parameters", parameters}, {"crescendo", again.dump()}};
@@ -212,7 +214,8 @@ void run(Arguments& a) {
       write_png(path, g.image,
                 a.no_metadata ? PngText{}
                               : png_text(info, model_name, asked[i], request.seeds[i], sampler_json,
-                                         static_cast<int64_t>(plan.steps.size()), g.image));
+                                         static_cast<int64_t>(plan.steps.size()), g.image,
+                                         made_with(a, model_name, request.seeds[i], sampler_json)));
       entry["file"] = path.string();
     }
     files.push_back(entry);
@@ -225,12 +228,7 @@ void run(Arguments& a) {
   const auto write_sheet = [&](const std::string& path, const std::vector<Image>& images, const GridOptions& options) {
     if (images.empty()) return;
     write_png(path, make_grid(images, options),
-              a.no_metadata ? PngText{}
-                            : PngText{{"crescendo", Json{{"version", CRESCENDO_VERSION},
-                                                         {"model", model_name},
-                                                         {"seed", seed},
-                                                         {"sampler", sampler_json}}
-                                                        .dump()}});
+              a.no_metadata ? PngText{} : PngText{{"crescendo", made_with(a, model_name, seed, sampler_json).dump()}});
     log_info("wrote " + path);
   };
   if (!a.grid.empty()) {

@@ -112,7 +112,7 @@ Tensor InnerLoop::replay(Recorded& recorded, const Step& step, Solver solver, co
     recorded.x_T = x_T.clone();
     if (drawn.defined()) recorded.noise = drawn.clone();
     recorded.tokens = at::empty_like(recorded.x_T);
-    recorded.graph->capture([&] {
+    recorded.graph->capture([this, &recorded, step, solver] {
       recorded.tokens.copy_(evaluate(
           step, solver, recorded.z, recorded.x_T, [&](int64_t n) { return recorded.noise[n]; }, [](int64_t) {}));
     });

@@ -5,11 +5,14 @@
 
 #include "crescendo/order/sample.h"
 #include "tests/support.h"
+#include "tests/tiny_model.h"
 
 namespace crescendo {
 namespace {
 
+using test::lively_model;
 using test::relative_l2;
+using test::tiny_config;
 
 // Stands for a CUDA graph: does again what it was given, with the tensors that it was given with.
 struct Counted {
@@ -32,28 +35,6 @@ class FakeGraph : public Graph {
   std::function<void()> work_;
 };
 
-ModelConfig small_config() {
-  ModelConfig c;
-  c.classes = 3;
-  c.width = 16;
-  c.encoder_blocks = c.decoder_blocks = 1;
-  c.heads = 2;
-  c.buffer_size = 2;
-  c.diffusion_width = 16;
-  c.diffusion_blocks = 2;
-  c.latent_channels = 2;
-  c.latent_height = c.latent_width = 4;
-  c.levels = 4;
-  return c;
-}
-
-std::unique_ptr<FarModel> small_model() {
-  auto model = FarModel::random(small_config(), 1);
-  for (const auto& [name, p] : model->params().items())
-    Tensor(p).normal_(0, 0.2, at::make_generator<at::CPUGeneratorImpl>(3));
-  return model;
-}
-
 Plan plan_of(const FarModel& model, const std::string& preset, int64_t steps, int64_t inner,
              MaskMode mask = MaskMode::kOff) {
   SamplerOptions options;
@@ -69,7 +50,7 @@ class Graphs : public testing::TestWithParam<std::tuple<std::string, MaskMode>> 
 
 // Pictures made by graphs are those made without: each with its own class, noise and order, whatever came before.
 TEST_P(Graphs, ReplayIsTheRealThing) {
-  const auto model = small_model();
+  const auto model = lively_model(tiny_config());
   const Plan plan = plan_of(*model, std::get<0>(GetParam()), 4, 5, std::get<1>(GetParam()));
   Counted counted;
   Sampler with(*model, {.graphs = [&](c10::Device) { return std::make_unique<FakeGraph>(counted); }});
@@ -90,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Presets, Graphs,
                                           testing::Values(MaskMode::kOff, MaskMode::kOn)));
 
 TEST(InnerLoop, TellsOfEveryEvaluation) {
-  const auto model = small_model();
+  const auto model = lively_model(tiny_config());
   const Plan plan = plan_of(*model, "paper", 3, 4);
   Counted counted;
   Sampler with(*model, {.graphs = [&](c10::Device) { return std::make_unique<FakeGraph>(counted); }});
@@ -120,7 +101,7 @@ TEST(InnerLoop, GoesOnWithoutAGraph) {
     void capture(const std::function<void()>&) override { throw std::runtime_error("not here"); }
     void replay() override {}
   };
-  const auto model = small_model();
+  const auto model = lively_model(tiny_config());
   const Plan plan = plan_of(*model, "paper", 3, 4);
   const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
   const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
@@ -139,7 +120,7 @@ TEST(InnerLoop, GoesOnWithoutAGraph) {
 
 // The transformer's answer before anything is known is kept for the same conditions, and for no others.
 TEST(Sampler, KeepsTheFirstStep) {
-  const auto model = small_model();
+  const auto model = lively_model(tiny_config());
   Sampler kept(*model);
   for (const auto& [mask, label] : std::vector<std::pair<MaskMode, int64_t>>{{MaskMode::kOff, 0},
                                                                              {MaskMode::kOff, 0},

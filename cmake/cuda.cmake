@@ -9,10 +9,6 @@ if(NOT CRESCENDO_CUDA STREQUAL "OFF" AND NOT CRESCENDO_SANITIZER AND NOT CRESCEN
       set(CMAKE_CUDA_COMPILER ${CRESCENDO_NVCC})
     endif()
   endif()
-  # Ampere and Hopper, and code that later ones translate.
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90)
-  endif()
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)

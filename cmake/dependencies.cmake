@@ -1,5 +1,11 @@
 # Everything Crescendo links against, in one place. docs/dependencies.md says why each is here.
 
+# Ampere and Hopper, and code that later ones translate. A LibTorch for CUDA enables the language itself, and CMake's own
+# choice may be one that nvcc no longer knows.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90)
+endif()
+
 # Debian's TorchConfig warns about the parts it leaves out; only real failures matter here.
 set(CMAKE_MESSAGE_LOG_LEVEL_BEFORE ${CMAKE_MESSAGE_LOG_LEVEL})
 find_package(Torch QUIET REQUIRED)

@@ -196,7 +196,7 @@ generate() {
   refuses 2 'far-x' bench --size far-x
   ok generate --model "$model" --class 1 --seed 1 --int8 --out precise.png
   is "the metadata does not tell the precision" grep -q -a '"dtype":"fp32".*"int8":true' precise.png
-  refuses 1 'not as it is written' bench --model "$model" --plain --int8
+  refuses 2 'not as it is written' bench --model "$model" --plain --int8
   is "no text for other programs" grep -q -a 'parameters.*blue star' first.png
   ok generate --model "$model" --class 'blue star' --seed 77 --no-metadata --out bare.png
   isnt "--no-metadata left some" grep -q -a 'crescendo' bare.png

@@ -38,7 +38,7 @@ FusedHead::FusedHead(const Head& head, bool int8)
     blocks_.push_back({b.modulation.weight, b.mlp0.weight, b.mlp2.weight, fp32(b.in_ln.weight), fp32(b.in_ln.bias),
                        fp32(b.modulation.bias), fp32(b.mlp0.bias), fp32(b.mlp2.bias), b.in_ln.eps, std::nullopt});
   if (int8) {
-    check(head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
+    check_usage(head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
     for (Block& b : blocks_) b.int8_modulation.emplace(b.modulation);
   }
   input_weight_ = fp32(head.input_proj().weight);

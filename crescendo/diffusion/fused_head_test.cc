@@ -30,6 +30,18 @@ struct Steps {
   Tensor x, y, times;
 };
 
+// A small head, begun with rows of its own.
+struct Begun {
+  Begun(int64_t rows, int64_t count) : random(kConfig), fused(random.head), steps(kConfig, rows, count) {
+    fused.begin(steps.y, steps.times);
+  }
+  static constexpr HeadConfig kConfig{4, 8, 12, 2, true};
+  const at::NoGradGuard no_grad;
+  Random random;
+  FusedHead fused;
+  Steps steps;
+};
+
 // Odd widths, one block and several, one row and more than a task's; few rows, whose steps share their modulations, and
 // so many that none do.
 TEST(FusedHead, IsTheHead) {
@@ -53,43 +65,33 @@ TEST(FusedHead, IsTheHead) {
 
 // Guidance: conditional and unconditional rows are asked of one x.
 TEST(FusedHead, TakesOneXForSeveralConditions) {
-  const at::NoGradGuard no_grad;
-  const Random random({4, 8, 12, 2, true});
-  FusedHead fused(random.head);
-  const Steps steps({4, 8, 12, 2, true}, 30, 2);
-  fused.begin(steps.y, steps.times);
-  const Tensor x = steps.x[1].slice(0, 0, 15);
-  EXPECT_TRUE(at::equal(fused.forward(x, 1), fused.forward(at::cat({x, x}), 1)));
+  Begun b(30, 2);
+  const Tensor x = b.steps.x[1].slice(0, 0, 15);
+  EXPECT_TRUE(at::equal(b.fused.forward(x, 1), b.fused.forward(at::cat({x, x}), 1)));
 }
 
 // Two with the same weights do not write over each other's numbers.
 TEST(FusedHead, HasBuffersOfItsOwn) {
-  const at::NoGradGuard no_grad;
-  const Random random({4, 8, 12, 2, true});
-  FusedHead one(random.head);
-  const Steps a({4, 8, 12, 2, true}, 40, 3), b({4, 8, 12, 2, true}, 40, 3);
-  one.begin(a.y, a.times);
-  const Tensor expected = one.forward(a.x[1], 1);
-  FusedHead other = one.with_own_buffers();
-  one.begin(a.y, a.times);
-  one.forward(a.x[2], 2);
-  other.begin(b.y, b.times);
-  other.forward(b.x[2], 2);
-  EXPECT_TRUE(at::equal(one.forward(a.x[1], 1), expected));
+  Begun one(40, 3);
+  const Tensor expected = one.fused.forward(one.steps.x[1], 1);
+  FusedHead other = one.fused.with_own_buffers();
+  one.fused.begin(one.steps.y, one.steps.times);
+  one.fused.forward(one.steps.x[2], 2);
+  const Steps others(Begun::kConfig, 40, 3);
+  other.begin(others.y, others.times);
+  other.forward(others.x[2], 2);
+  EXPECT_TRUE(at::equal(one.fused.forward(one.steps.x[1], 1), expected));
 }
 
 TEST(FusedHead, TakesStepsInAnyOrder) {
-  const at::NoGradGuard no_grad;
-  const Random random({4, 8, 12, 2, true});
-  FusedHead fused(random.head);
-  const Steps steps({4, 8, 12, 2, true}, 100, 20);
-  fused.begin(steps.y, steps.times);
+  Begun b(100, 20);
   for (const int64_t i : {19, 18, 18, 3, 4, 0, 19}) {
-    const Tensor expected = random.head.forward(steps.x[i], steps.y + steps.times[i]);
-    EXPECT_LT(relative_l2(fused.forward(steps.x[i], i), expected), 2e-6) << i;
+    const Tensor expected = b.random.head.forward(b.steps.x[i], b.steps.y + b.steps.times[i]);
+    EXPECT_LT(relative_l2(b.fused.forward(b.steps.x[i], i), expected), 2e-6) << i;
   }
-  EXPECT_CONTAINS(error_of([&] { fused.forward(steps.x[0], 20); }), "100 rows at inner step 20, begun with 100 rows");
-  EXPECT_CONTAINS(error_of([&] { fused.forward(steps.x[0].slice(0, 0, 9), 1); }), "9 rows at inner step 1");
+  EXPECT_CONTAINS(error_of([&] { b.fused.forward(b.steps.x[0], 20); }),
+                  "100 rows at inner step 20, begun with 100 rows");
+  EXPECT_CONTAINS(error_of([&] { b.fused.forward(b.steps.x[0].slice(0, 0, 9), 1); }), "9 rows at inner step 1");
 }
 
 // In bf16 both round, each in places of its own: as near to fp32 as the head as it is written, whose sums round too.

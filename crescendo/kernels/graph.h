@@ -13,8 +13,8 @@ class Graph {
   virtual ~Graph() = default;
   // Calls `work` once to put down what it asks of the device, without doing it. It must not wait for the device, and
   // what it reads and writes must stay where it is; all that it asked for must have been done before at least once,
-  // because libraries set themselves up at their first use. It is kept,
-  // and a stand-in for a graph calls it again.
+  // because libraries set themselves up at their first use. It must own what it needs: a stand-in for a graph
+  // calls it again.
   virtual void capture(const std::function<void()>& work) = 0;
   // Does what was put down, on the current stream.
   virtual void replay() = 0;

@@ -55,7 +55,8 @@ CRESCENDO_ROW float exponential(float x) {
 #ifdef __CUDA_ARCH__
   return expf(x);
 #else
-  // Between -87 and 87, by whole numbers: a comparison of fp32 would be a branch.
+  // Between -87 and 87, by whole numbers: a comparison of fp32 would be a branch. What is no number becomes the larger
+  // or the smaller of the two.
   const uint32_t bits = std::bit_cast<uint32_t>(x), sign = bits & 0x80000000u;
   const auto magnitude = static_cast<int32_t>(bits ^ sign);
   constexpr auto kLargest = std::bit_cast<int32_t>(87.0f);

@@ -59,7 +59,7 @@ bool adds_noise(Solver solver) { return solver == Solver::kDdpm; }
 
 InnerLoop::InnerLoop(const Head& head, Execution execution) : head_(head), graphs_(std::move(execution.graphs)) {
   const bool few_passes = !execution.plain && FusedHead::serves(head);
-  check(few_passes || !execution.int8, "int8 needs the head in fp32 or bf16, on a CPU, and not as it is written");
+  check_usage(few_passes || !execution.int8, "int8 needs the head in fp32 or bf16, on a CPU, and not as it is written");
   if (few_passes) weights_.emplace(head, execution.int8);
 }
 

@@ -57,7 +57,9 @@ Tensor Sampler::sample(const Tensor& condition, const Plan& plan, const NoiseSou
   const int64_t batch = condition.size(0), tokens_per_image = m.tokens(), channels = m.token_channels();
   const auto steps = static_cast<int64_t>(plan.steps.size());
   check(steps > 0, "sample: the plan has no steps");
-  const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, plan.filter);
+  const Lowpass& lowpass =
+      lowpass_.try_emplace(plan.filter, m.latent_height, m.latent_width, m.levels, plan.filter, model_.device())
+          .first->second;
   inner_loop_.prepare(plan);
   const Tensor null = model_.backbone().null_condition(batch);
   const auto float_options = at::TensorOptions(model_.device()).dtype(at::kFloat);

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "crescendo/model/far_model.h"
 #include "crescendo/order/inner_loop.h"
 #include "crescendo/order/noise.h"
 #include "crescendo/order/plan.h"
+#include "crescendo/spectral/lowpass.h"
 
 namespace crescendo {
 
@@ -44,6 +46,7 @@ class Sampler {
   const FarModel& model_;
   bool plain_;
   InnerLoop inner_loop_;
+  std::map<FilterType, Lowpass> lowpass_;
   // The last conditions (N, *, D) that stood at the beginning of a picture, each once, and what came of them (N, L, D).
   struct First {
     Tensor conditions, z;

@@ -73,15 +73,15 @@ Tensor lowpass_matrix(int64_t n, int64_t level, int64_t levels, FilterType type)
   fail("lowpass: no filter of type ", static_cast<int>(type));
 }
 
-Lowpass::Lowpass(int64_t height, int64_t width, int64_t levels, FilterType type)
+Lowpass::Lowpass(int64_t height, int64_t width, int64_t levels, FilterType type, at::Device device)
     : height_(height), width_(width), levels_(levels) {
   std::vector<Tensor> rows, columns;
   for (int64_t i = 0; i <= levels; ++i) {
     rows.push_back(lowpass_matrix(height, i, levels, type));
     columns.push_back(lowpass_matrix(width, i, levels, type).t());
   }
-  rows_ = at::stack(rows).to(at::kFloat);
-  columns_ = at::stack(columns).to(at::kFloat);
+  rows_ = at::stack(rows).to(device, at::kFloat);
+  columns_ = at::stack(columns).to(device, at::kFloat);
 }
 
 Tensor Lowpass::operator()(const Tensor& x, int64_t level) const {

@@ -1,3 +1,5 @@
+#include <ATen/ATen.h>
+
 #include <cstdio>
 #include <iomanip>
 
@@ -10,6 +12,7 @@
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/metrics/shapes_score.h"
 #include "crescendo/pipeline/prompts.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
 
@@ -32,6 +35,7 @@ struct GenevalArguments : Arguments {
   int64_t images = 4;
   std::string split = "all";
   std::string prompts_file, results;
+  bool reconstruct = false;
   TextEncoderPlace text_encoder;
 };
 
@@ -52,6 +56,29 @@ Made make_images(const Arguments& a, const std::filesystem::path& dir, const Req
   hooks.on_image = [&](Generated g) { made.images.push_back(std::move(g.image)); };
   const double start_s = now_s();
   check(pipeline->generate(request, hooks), "stopped after ", made.images.size(), " images");
+  made.seconds_per_image = (now_s() - start_s) / static_cast<double>(made.images.size());
+  bar.finish();
+  return made;
+}
+
+// Scenes that fit the prompts, through the model's tokenizer and back: what a model gets that draws perfect latents.
+Made reconstruct_scenes(const GenevalArguments& a, const std::filesystem::path& dir, const ModelConfig& model,
+                        const std::vector<GenevalPrompt>& prompts) {
+  const auto vae = load_tokenizer(dir / "tokenizer", a.common.parsed_device(), a.common.parsed_dtype());
+  const int64_t side = model.latent_height * vae->config().factor();
+  const auto split = parse_enum<Split>(a.split, "--split");
+  const at::NoGradGuard no_grad;
+  Made made;
+  Progress bar("reconstructing");
+  const double start_s = now_s();
+  for (const GenevalPrompt& prompt : prompts) {
+    check(!interrupted(), "stopped after ", made.images.size(), " images");
+    const Image scene = render(draw_for_prompt(prompt, a.seed + made.images.size(), split, side));
+    const Tensor latent = posterior_mean(vae->encode_moments(image_to_tensor(scene).unsqueeze(0)));
+    made.images.push_back(tensor_to_image(vae->decode(latent)));
+    bar.update(static_cast<double>(made.images.size()) / static_cast<double>(prompts.size()),
+               concat(made.images.size(), " of ", prompts.size()));
+  }
   made.seconds_per_image = (now_s() - start_s) / static_cast<double>(made.images.size());
   bar.finish();
   return made;
@@ -120,15 +147,23 @@ void run_geneval(GenevalArguments& a) {
     texts.push_back(prompt.prompt);
   }
   request.batch = a.batch;
-  if (a.common.dry_run)
-    return print_json(
-        {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
+  Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(request.sampler)}};
+  if (a.common.dry_run) {
+    if (!a.reconstruct) pictures = {{"plan", plan_to_json(plan)}};
+    pictures.update({{"model", dir.string()}, {"images", prompts.size()}, {"seed", a.seed}});
+    return print_json(pictures);
+  }
   if (!a.results.empty()) check_writable(a.results, false);
   catch_interrupts();
-  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.text_encoder.parsed_device(a.common),
-                                   a.common.parsed_dtype()),
-                 texts, request);
-  const Made made = make_images(a, dir, request);
+  Made made;
+  if (a.reconstruct) {
+    made = reconstruct_scenes(a, dir, info.model, prompts);
+  } else {
+    encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.text_encoder.parsed_device(a.common),
+                                     a.common.parsed_dtype()),
+                   texts, request);
+    made = make_images(a, dir, request);
+  }
   const GenevalScore score = score_geneval(made.images, prompts, a.seed);
   if (!a.results.empty()) {
     std::string lines;
@@ -138,7 +173,7 @@ void run_geneval(GenevalArguments& a) {
   Json out = score.to_json();
   out["seconds_per_image"] = made.seconds_per_image;
   out["seed"] = a.seed;
-  out["sampler"] = value_to_json(request.sampler);
+  out.update(pictures);
   if (a.common.json) return print_json(out);
   std::printf("%ld images of %ld prompts, %.2f s each\n", static_cast<long>(score.asked.images),
               static_cast<long>(score.asked.prompts), made.seconds_per_image);
@@ -180,10 +215,15 @@ void add_evaluate_command(CLI::App& app) {
       ->capture_default_str();
   geneval->add_option("--prompts", g->prompts_file,
                       "GenEval's evaluation_metadata.jsonl, of our shapes, in place of the program's own prompts");
-  g->text_encoder.add(*geneval);
+  CLI::Option* reconstruct =
+      geneval->add_flag("--reconstruct", g->reconstruct,
+                        "no sampling: pictures of the data, through the tokenizer and back; the most a model can get");
+  reconstruct->excludes(g->text_encoder.add(*geneval))->excludes(geneval->get_option("--batch"));
+  for (CLI::Option* option : geneval->get_options())
+    if (option->get_group().starts_with("Sampler") || option->get_group() == "Precision") reconstruct->excludes(option);
   geneval->add_option("--results", g->results, "FILE.jsonl: a line a picture, as the published scorer writes them");
-  add_examples(*geneval,
-               {"evaluate geneval", "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});
+  add_examples(*geneval, {"evaluate geneval --reconstruct",
+                          "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});
   geneval->callback([g] { run_geneval(*g); });
 }
 

@@ -59,7 +59,7 @@ struct TrainArguments {
   std::string config_file, preset, out, init;
   std::vector<std::string> data, set;
   int64_t seed = 0;
-  bool seed_given = false, dtype_given = false;
+  bool seed_given = false, dtype_given = false, init_partial = false;
 };
 
 Recipe resolve(const TrainArguments& a) {
@@ -76,9 +76,37 @@ Recipe resolve(const TrainArguments& a) {
   if (!a.data.empty()) recipe.data = a.data;
   if (a.seed_given) recipe.training.seed = a.seed;
   if (a.dtype_given) recipe.training.precision = a.common.dtype;
+  check_usage(!a.init_partial || !a.init.empty(), "--init-partial goes with --init DIR");
+  check_usage(!recipe.training.freeze_encoder || !a.init.empty(),
+              "freeze_encoder goes with --init DIR: an encoder drawn anew has nothing to keep");
   check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
   recipe.training.validate();
   return recipe;
+}
+
+// What a training begins with, in fp32 on the CPU.
+std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const KlVaeConfig& config, uint64_t seed) {
+  if (a.init.empty()) return KlVae::random(config, seed);
+  auto from = load_tokenizer(tokenizer_folder(a.init));
+  KlVaeConfig wanted = config;
+  wanted.latent_scale = from->config().latent_scale;  // measured anew in the end, if the encoder learns
+  if (fields_equal(wanted, from->config())) return from;
+  check_usage(a.init_partial, "--init ", a.init, " has other sizes: ", value_to_json(from->config()).dump(),
+              "; with --init-partial what fits is taken and the rest drawn anew");
+  const TensorMap source = from->params().map();
+  auto vae = KlVae::random(wanted, seed);
+  const at::NoGradGuard no_grad;
+  int64_t drawn = 0;
+  for (const auto& [name, parameter] : vae->params().items()) {
+    const auto it = source.find(name);
+    const bool fits = it != source.end() && it->second.sizes() == parameter.sizes();
+    if (fits) parameter.copy_(it->second);
+    drawn += !fits;
+  }
+  const auto all = static_cast<int64_t>(vae->params().items().size());
+  check(drawn < all, "no weight of ", a.init, " fits this tokenizer");
+  log_info(concat(all - drawn, " of ", all, " tensors from ", a.init, ", the rest drawn anew"));
+  return vae;
 }
 
 void run_train(const TrainArguments& a) {
@@ -93,17 +121,8 @@ void run_train(const TrainArguments& a) {
   for (const auto& spec : recipe.data) sets.push_back(open_dataset(spec, options.image_side));
   const TokenizerImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
-  std::unique_ptr<KlVae> vae;
-  if (a.init.empty()) {
-    vae = KlVae::random(options.tokenizer, seed);
-    vae->params().to(device, at::kFloat);
-  } else {
-    vae = load_tokenizer(tokenizer_folder(a.init), device, at::kFloat);
-    KlVaeConfig wanted = options.tokenizer;
-    wanted.latent_scale = vae->config().latent_scale;  // measured anew in the end
-    check_usage(fields_equal(wanted, vae->config()), "--init ", a.init,
-                " has other sizes: ", value_to_json(vae->config()).dump());
-  }
+  const std::unique_ptr<KlVae> vae = first_weights(a, options.tokenizer, seed);
+  vae->params().to(device, at::kFloat);
   log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
                   images.size(), " images, ", device_description(device)));
   catch_interrupts();
@@ -367,6 +386,10 @@ void add_tokenizer_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->group(what);
   train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("DIR")->group(what);
+  train
+      ->add_flag("--init-partial", t->init_partial,
+                 "--init may have other sizes: take what has the same name and shape, draw the rest")
+      ->group(what);
   CLI::Option* seed = train->add_option("--seed", t->seed, "seed of weights, order and noise (default: the config's)")
                           ->check(not_negative())
                           ->group(what);

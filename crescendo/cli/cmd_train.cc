@@ -14,6 +14,7 @@
 #include "crescendo/pipeline/transfer.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
+#include "crescendo/train/precision.h"
 #include "crescendo/train/text_training.h"
 
 namespace crescendo {
@@ -128,7 +129,7 @@ struct TextSide {
       : captions(captions_of(dataset)), folder(text_encoder_folder(a, recipe, captions)) {
     const bool frozen = recipe.text.frozen;
     encoder = load_text_encoder(folder, recipe.config.model, device,
-                                frozen ? parse_dtype(recipe.config.train.precision) : at::kFloat);
+                                frozen ? training_dtype(recipe.config.train.precision, device) : at::kFloat);
     if (!frozen) prepare_to_train(*encoder, device);
     tower = encoder->tower().config();
     log_info(concat(frozen ? "frozen text encoder of " : "text encoder of ", total_numel(encoder->tower().weights()),
@@ -289,7 +290,7 @@ void add_train_command(CLI::App& app) {
   add_examples(*command, {"train configs/shapes-64.json --out runs/shapes",
                           "train configs/shapes-64.json --out runs/shapes --resume --set train.images=2000000"});
   CLI::Option* dtype = command->get_option("--dtype")
-                           ->description("fp32, or bf16 for mixed precision (default: the config's)")
+                           ->description("fp32, or bf16 for mixed precision; in place of train.precision")
                            ->default_str("");
   command->callback([a, dtype] {
     a->dtype_given = dtype->count() > 0;

@@ -44,7 +44,7 @@ std::vector<VaeLevel> make_up(const Scope& s, const KlVaeConfig& c) {
   for (int64_t i = 0; i <= last_level(c); ++i) {
     VaeLevel& level = levels.emplace_back();
     const int64_t width = channels_of(c, i), before = channels_of(c, std::min(i + 1, last_level(c)));
-    for (int64_t m = 0; m <= c.residual_blocks; ++m)
+    for (int64_t m = 0; m < c.blocks_up(); ++m)
       level.blocks.emplace_back(s / i / "block" / m, m == 0 ? before : width, width, c.norm_groups);
     if (i > 0) level.resample.emplace(s / i / "upsample" / "conv", width, width, 3);
   }
@@ -78,6 +78,7 @@ void KlVaeConfig::validate() const {
               "tokenizer: channels and groups must be positive");
   check_usage(!multipliers.empty() && multipliers.size() <= 16, "tokenizer: multipliers must name 1 to 16 levels");
   check_usage(residual_blocks > 0, "tokenizer: residual_blocks must be positive, got ", residual_blocks);
+  check_usage(decoder_blocks >= 0, "tokenizer: decoder_blocks must be at least 0, got ", decoder_blocks);
   check_usage(unshuffle > 0 && unshuffle <= 64, "tokenizer: unshuffle must be in 1..64, got ", unshuffle);
   check_usage(std::isfinite(latent_scale) && latent_scale > 0, "tokenizer: latent_scale must be positive, got ",
               latent_scale);
@@ -130,6 +131,8 @@ KlVaeConfig kl_vae_config_from(const TensorMap& weights, const std::string& sour
   check(!c.multipliers.empty(), source, " is no KL-VAE: it has no tensor encoder.down.0.block.0.conv1.weight");
   c.residual_blocks = 0;
   while (has(concat("encoder.down.0.block.", c.residual_blocks, ".conv1.weight"))) ++c.residual_blocks;
+  while (has(concat("decoder.up.0.block.", c.decoder_blocks, ".conv1.weight"))) ++c.decoder_blocks;
+  if (c.decoder_blocks == c.residual_blocks + 1) c.decoder_blocks = 0;  // as published
   c.middle = has("encoder.mid.block_1.conv1.weight");
   c.middle_attention = has("encoder.mid.attn_1.q.weight");
   try {

@@ -24,6 +24,7 @@ struct KlVaeConfig {
   int64_t base_channels = 128;
   std::vector<int64_t> multipliers = {1, 1, 2, 2, 4};
   int64_t residual_blocks = 2;
+  int64_t decoder_blocks = 0;
   int64_t latent_channels = 16;                 // C
   std::vector<int64_t> attention_levels = {4};  // published: side 16 of a 256 x 256 image, whatever the image's side
   bool middle = true;
@@ -37,7 +38,8 @@ struct KlVaeConfig {
     v("image_channels", s.image_channels, "channels of the image");
     v("base_channels", s.base_channels, "channels of the first level");
     v("multipliers", s.multipliers, "channels of each level over base_channels; each level after the first halves");
-    v("residual_blocks", s.residual_blocks, "residual blocks per level (one more in the decoder)");
+    v("residual_blocks", s.residual_blocks, "residual blocks per level of the encoder");
+    v("decoder_blocks", s.decoder_blocks, "residual blocks per level of the decoder; 0: one more than the encoder's");
     v("latent_channels", s.latent_channels, "channels of the latent");
     v("attention_levels", s.attention_levels, "levels of the encoder with self-attention, counted from 0");
     v("middle", s.middle, "two more residual blocks at the lowest resolution, in encoder and decoder");
@@ -48,6 +50,7 @@ struct KlVaeConfig {
   }
 
   int64_t factor() const { return unshuffle << (multipliers.size() - 1); }  // f
+  int64_t blocks_up() const { return decoder_blocks > 0 ? decoder_blocks : residual_blocks + 1; }
   int64_t pixel_channels() const { return image_channels * unshuffle * unshuffle; }
   // Throws where sizes contradict each other.
   void validate() const;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "crescendo/core/device.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
@@ -68,7 +69,8 @@ TEST(KlVae, DecodesInBf16) {
   const Tensor z = noise({2, 2, 3, 2}, 3), exact = vae->decode_latent(z), got = vae->decode_latent(z, at::kBFloat16);
   EXPECT_EQ(got.scalar_type(), at::kFloat);
   EXPECT_GT(test::relative_l2(got, exact), 1e-5);
-  EXPECT_LT(test::relative_l2(got, exact), 2e-2);
+  // A processor that does not multiply in bf16 adds up in it, too: 0.046 on one with AVX2.
+  EXPECT_LT(test::relative_l2(got, exact), cpu_has_bf16() ? 2e-2 : 0.1);
 }
 
 TEST(KlVae, Shapes) {
@@ -81,6 +83,20 @@ TEST(KlVae, Shapes) {
   const auto unshuffled = KlVae::random(kl_vae_preset("shapes-64"), 1);
   EXPECT_EQ(unshuffled->encode_moments(noise({1, 3, 64, 64}, 1)).sizes(), at::IntArrayRef({1, 6, 16, 16}));
   EXPECT_LT(unshuffled->params().count(), 300'000);
+}
+
+TEST(KlVae, DecoderMayBeDeeperThanTheEncoder) {
+  KlVaeConfig c = kl_vae_preset("shapes-64");
+  const auto blocks_up = [](const KlVaeConfig& config) {
+    int64_t count = 0;
+    while (KlVae::random(config, 0)->params().map().contains(concat("decoder.up.0.block.", count, ".conv1.weight")))
+      ++count;
+    return count;
+  };
+  EXPECT_EQ(blocks_up(c), 2);  // one more than the encoder, as published
+  c.decoder_blocks = 5;
+  EXPECT_EQ(blocks_up(c), 5);
+  EXPECT_FALSE(KlVae::random(c, 0)->params().map().contains("encoder.down.0.block.1.conv1.weight"));
 }
 
 TEST(KlVae, WrongInputsAreNamed) {
@@ -97,6 +113,9 @@ TEST(KlVae, ConfigsThatCannotBe) {
   KlVaeConfig c = small_config();
   c.norm_groups = 3;
   EXPECT_CONTAINS(test::usage_error_of([&] { c.validate(); }), "norm groups");
+  c = small_config();
+  c.decoder_blocks = -1;
+  EXPECT_CONTAINS(test::usage_error_of([&] { c.validate(); }), "decoder_blocks must be at least 0, got -1");
   c = small_config();
   c.attention_levels = {3};
   EXPECT_CONTAINS(test::usage_error_of([&] { c.validate(); }), "0..2, got 3");
@@ -214,7 +233,9 @@ TEST(TokenizerFolder, FilesThatDoNotFit) {
 TEST(KlVaeCheckpoint, SizesComeFromShapes) {
   KlVaeConfig published = small_config();  // whose group norms are always of 32 groups
   published.base_channels = published.norm_groups = 32;
-  for (const KlVaeConfig& config : {kl_vae_preset("shapes-64"), published}) {
+  KlVaeConfig deep = published;
+  deep.decoder_blocks = 4;
+  for (const KlVaeConfig& config : {kl_vae_preset("shapes-64"), published, deep}) {
     const auto vae = KlVae::random(config, 1);
     TensorMap weights = vae->params().map();
     weights["loss.perceptual_loss.dummy"] = at::zeros({3});

@@ -18,6 +18,7 @@
 #include "crescendo/data/dataset.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/io/tensor_map.h"
+#include "crescendo/train/precision.h"
 
 namespace crescendo {
 
@@ -111,6 +112,7 @@ class Run {
         out_(out),
         hooks_(hooks),
         lowpass_(config.model.latent_height, config.model.latent_width, config.model.levels, config.model.filter),
+        dtype_(training_dtype(config.train.precision, model.device())),
         workers_(useful_workers(config.train, model.device())),
         trained_(trained_parameters(model, text_encoder)),
         optimizer_(trained_, config.train.adamw, decays_as_published, workers_.count()),
@@ -136,6 +138,7 @@ class Run {
   const std::filesystem::path& out_;
   const TrainHooks& hooks_;
   Lowpass lowpass_;
+  at::ScalarType dtype_;  // of products
   Workers workers_;
   Params trained_;
   AdamW optimizer_;
@@ -160,7 +163,7 @@ MicroBatch Run::micro_batch(int64_t first, int64_t count, int64_t worker) {
   const TrainingBatch batch = data_.batch(indices, seeds);
   ObjectiveResult r;
   {
-    const Autocast autocast(model_.device().type(), parse_dtype(t.precision));
+    const Autocast autocast(model_.device().type(), dtype_);
     r = objective(model_, config_.objective, lowpass_, batch.latents, condition(batch), seeds,
                   derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
   }

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
-#include "crescendo/core/device.h"
+#include "crescendo/train/precision.h"
 
 namespace crescendo {
 
@@ -14,8 +14,7 @@ void LoopOptions::validate() const {
   check_usage(std::isfinite(lr) && lr >= 0, "train.lr must be at least 0, got ", lr);
   check_usage(grad_clip >= 0, "train.grad_clip must be at least 0, got ", grad_clip);
   check_usage(ema >= 0 && ema < 1, "train.ema must be in [0, 1), got ", ema);
-  check_usage(precision == "fp32" || precision == "bf16", "train.precision must be fp32 or bf16, got '", precision,
-              "'");
+  check_precision("train.precision", precision);
   check_usage(log_images >= 1, "train.log_images must be at least 1, got ", log_images);
   check_usage(sample_images >= 0, "train.sample_images must be at least 0, got ", sample_images);
   check_usage(save_minutes > 0, "train.save_minutes must be above 0, got ", save_minutes);

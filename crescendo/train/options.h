@@ -36,7 +36,7 @@ struct LoopOptions {
     v("adamw", s.adamw, "the optimizer");
     v("grad_clip", s.grad_clip, "largest L2 norm of the gradient; 0 is none");
     v("ema", s.ema, "decay of the running average of the weights");
-    v("precision", s.precision, "fp32, or bf16 for mixed precision");
+    v("precision", s.precision, "fp32, bf16 (mixed precision) or auto: bf16 where the device multiplies in it");
     v("seed", s.seed, "seed of everything random");
     v("log_images", s.log_images, "images between lines of the log");
     v("sample_images", s.sample_images, "images between grids of samples; 0 is none");

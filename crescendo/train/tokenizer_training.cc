@@ -17,6 +17,7 @@
 #include "crescendo/core/rng.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
+#include "crescendo/train/precision.h"
 
 namespace crescendo {
 
@@ -36,6 +37,23 @@ Tensor noise_for(const KlVae& vae, const Tensor& image, uint64_t seed, uint32_t 
   Tensor noise = at::empty({image.size(0), vae.config().latent_channels, image.size(2) / f, image.size(3) / f});
   Rng(seed, Draw::kPosterior, step).fill_normal({noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
   return noise.to(vae.device());
+}
+
+// Noise of another strength for each image, in the units of what the decoder takes; undefined where none is asked for.
+Tensor latent_noise_for(const KlVae& vae, const Tensor& image, double strongest, uint64_t seed, uint32_t step) {
+  if (strongest == 0) return {};
+  Rng rng(seed, Draw::kPosterior, step, 1);
+  std::vector<float> strength(static_cast<size_t>(image.size(0)));
+  for (float& s : strength) s = static_cast<float>(rng.uniform(0, strongest) / vae.config().latent_scale);
+  return noise_for(vae, image, derive_seed(seed, 3), step) * at::tensor(strength).to(vae.device()).view({-1, 1, 1, 1});
+}
+
+// What learns: all of it, or the decoder.
+Params trained_parameters(const KlVae& vae, bool freeze_encoder) {
+  Params out;
+  for (const auto& [name, p] : vae.params().items())
+    if (!freeze_encoder || name.starts_with("decoder.") || name.starts_with("post_quant_conv.")) out.adopt(name, p);
+  return out;
 }
 
 // Hands out training images in a new random order each time round, one batch ahead of the network.
@@ -100,12 +118,13 @@ void TokenizerTrainingOptions::validate() const {
   check_usage(image_side > 0 && image_side % tokenizer.factor() == 0, "image_side must be a multiple of ",
               tokenizer.factor(), ", got ", image_side);
   check_usage(images > 0 && batch > 0, "images and batch must be positive");
-  check_usage(precision == "fp32" || precision == "bf16", "precision must be fp32 or bf16, got '", precision, "'");
+  check_precision("precision", precision);
   check_usage(lr > 0 && std::isfinite(lr), "lr must be positive, got ", lr);
   check_usage(adamw.beta1 >= 0 && adamw.beta1 < 1 && adamw.beta2 >= 0 && adamw.beta2 < 1,
               "beta1 and beta2 must be in [0, 1)");
   check_usage(loss.l2 >= 0 && loss.l1 >= 0 && loss.kl >= 0 && loss.l2 + loss.l1 > 0,
               "loss weights must not be negative, and l2 or l1 must be positive");
+  check_usage(latent_noise >= 0 && std::isfinite(latent_noise), "latent_noise must be at least 0, got ", latent_noise);
   check_usage(held_out >= 0 && scale_images > 0 && log_images > 0 && checkpoint_images > 0,
               "held_out must not be negative; scale_images, log_images and checkpoint_images must be positive");
 }
@@ -161,9 +180,10 @@ Tensor TokenizerImages::batch(std::span<const int64_t> indices) const {
 // Loss and measures.
 
 TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
-                             const TokenizerLossWeights& weights) {
-  const Tensor moments = vae.encode_moments(image);                          // (B, 2C, h, w)
-  const Tensor y = vae.decode(sample_posterior(moments, noise));             // (B, 3, H, W)
+                             const TokenizerLossWeights& weights, const Tensor& added) {
+  const Tensor moments = vae.encode_moments(image);  // (B, 2C, h, w)
+  const Tensor z = sample_posterior(moments, noise);
+  const Tensor y = vae.decode(added.defined() ? z + added : z);              // (B, 3, H, W)
   const double values = static_cast<double>(image.numel() / image.size(0));  // numbers in an image
   TokenizerLoss loss;
   loss.l2 = at::mse_loss(y, image);
@@ -230,7 +250,8 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
   std::ofstream log(directory / "log.jsonl", std::ios::app);
   check(log.good(), "cannot write ", (directory / "log.jsonl").string());
 
-  AdamW optimizer(vae.params(), o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
+  Params trained = trained_parameters(vae, o.freeze_encoder);
+  AdamW optimizer(trained, o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
   Batches batches(images, training_images, o);
   Progress progress("tokenizer");
   const uint64_t seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
@@ -243,20 +264,22 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
     result.latent_std = measure_latent_std(vae, images, o.scale_images, measure_seed);
     check(result.latent_std > 0 && std::isfinite(result.latent_std), "training broke down: the latents' standard ",
           "deviation is ", result.latent_std, "; lower lr or loss.kl");
-    vae.set_latent_scale(1 / result.latent_std);
+    if (!o.freeze_encoder) vae.set_latent_scale(1 / result.latent_std);
     result.seconds = now_s() - start_s;
     if (o.held_out > 0) result.quality = reconstruction_quality(vae, images, training_images, o.held_out, measure_seed);
     save_tokenizer(directory / "tokenizer", vae, result.to_json());
   };
 
+  const at::ScalarType dtype = training_dtype(o.precision, vae.device());
   uint32_t step = 0;
   while (result.images < o.images && !(stop && stop())) {
     const double lr = learning_rate(o.lr_schedule, o.lr, result.images, o.images);
     const Tensor x = batches.next().to(vae.device());  // (B, 3, H, W)
-    const Tensor noise = noise_for(vae, x, seed, step++);
+    const Tensor noise = noise_for(vae, x, seed, step), added = latent_noise_for(vae, x, o.latent_noise, seed, step);
+    ++step;
     const TokenizerLoss loss = [&] {
-      const ConvolutionDtype convolution(parse_dtype(o.precision));
-      return tokenizer_loss(vae, x, noise, o.loss);
+      const ConvolutionDtype convolution(dtype);
+      return tokenizer_loss(vae, x, noise, o.loss, added);
     }();
     optimizer.zero_grad();
     loss.total.backward();

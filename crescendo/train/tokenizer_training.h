@@ -47,6 +47,8 @@ struct TokenizerTrainingOptions {
   AdamWOptions adamw = {.weight_decay = 0.0};
   double grad_clip = 1.0;
   bool flip = false;
+  bool freeze_encoder = false;
+  double latent_noise = 0.0;
   std::string precision = "fp32";
   int64_t held_out = 256;
   int64_t scale_images = 4096;
@@ -66,7 +68,13 @@ struct TokenizerTrainingOptions {
     v("adamw", s.adamw, "AdamW");
     v("grad_clip", s.grad_clip, "largest norm of the gradient; 0: no limit");
     v("flip", s.flip, "mirror half of the images");
-    v("precision", s.precision, "fp32, or bf16 for the convolutions of training; weights stay fp32");
+    v("freeze_encoder", s.freeze_encoder, "train the decoder alone: latents, and models of them, stay as they are");
+    v("latent_noise", s.latent_noise,
+      "the decoder's input gets noise of a standard deviation drawn from [0, this], that of latents being 1, so that "
+      "it "
+      "mends what a model draws");
+    v("precision", s.precision,
+      "fp32, bf16 (convolutions; weights stay fp32) or auto: bf16 where the device multiplies in it");
     v("held_out", s.held_out, "images kept aside to measure PSNR");
     v("scale_images", s.scale_images, "images over which the latents' standard deviation is measured");
     v("log_images", s.log_images, "images between two lines of the log");
@@ -92,12 +100,13 @@ class TokenizerImages {
   std::vector<int64_t> order_;
 };
 
-// One step's loss, differentiable: image (B, 3, H, W) in [-1, 1], noise (B, C, h, w).
+// One step's loss, differentiable: image (B, 3, H, W) in [-1, 1], noise (B, C, h, w) of the posterior; `added`, of the
+// same shape, goes on top of its sample.
 struct TokenizerLoss {
   Tensor total, l2, l1, kl;  // scalars; kl in nats per pixel value
 };
 TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
-                             const TokenizerLossWeights& weights);
+                             const TokenizerLossWeights& weights, const Tensor& added = {});
 
 struct ReconstructionQuality {
   double psnr = 0.0;         // of decode(posterior mean), clipped to [-1, 1]; from the mean square error of all images

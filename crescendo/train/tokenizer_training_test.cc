@@ -137,6 +137,53 @@ TEST(TokenizerTraining, SameSeedSameWeights) {
   EXPECT_FALSE(at::equal(first, trained(2)));
 }
 
+// Models of the latents go on as they are: the encoder and the scale stay, the decoder gets better.
+TEST(TokenizerTraining, FrozenEncoderKeepsTheLatents) {
+  const test::TemporaryDirectory folder;
+  TokenizerTrainingOptions o = tiny_options();
+  const TokenizerImages images = shapes(64);
+  const auto vae = KlVae::random(o.tokenizer, 0);
+  vae->set_latent_scale(0.7);
+  o.freeze_encoder = true;
+  TensorMap before;
+  for (const auto& [name, p] : vae->params().map()) before[name] = p.clone();
+  const double psnr = reconstruction_quality(*vae, images, 56, 8, 1).psnr;
+  const TokenizerTrainingResult result = train_tokenizer(*vae, images, o, folder.path());
+  EXPECT_GT(result.quality.psnr, psnr + 1);
+  EXPECT_EQ(load_tokenizer(folder / "tokenizer")->config().latent_scale, 0.7);
+  for (const auto& [name, p] : vae->params().map()) {
+    const bool decoder = name.starts_with("decoder.") || name.starts_with("post_quant_conv.");
+    EXPECT_EQ(at::equal(p, before.at(name)), !decoder) << name;
+  }
+}
+
+TEST(TokenizerTraining, LatentNoiseGoesToTheDecoder) {
+  const at::NoGradGuard no_grad;
+  const TokenizerTrainingOptions o = tiny_options();
+  const auto vae = KlVae::random(o.tokenizer, 1);
+  const std::vector<int64_t> two = {0, 1};
+  const Tensor x = shapes(2).batch(two).to(at::kFloat) / 127.5 - 1;
+  const Tensor mean = posterior_mean(vae->encode_moments(x)), none = at::zeros_like(mean), added = none + 0.3;
+  const TokenizerLoss loss = tokenizer_loss(*vae, x, none, o.loss, added);
+  EXPECT_NEAR(loss.l2.item<double>(), at::mse_loss(vae->decode(mean + added), x).item<double>(), 1e-6);
+  EXPECT_EQ(loss.kl.item<double>(), tokenizer_loss(*vae, x, none, o.loss).kl.item<double>());
+}
+
+TEST(TokenizerTraining, LatentNoiseIsDrawnFromTheSeed) {
+  const test::TemporaryDirectory folder;
+  TokenizerTrainingOptions o = tiny_options();
+  o.images = 24;
+  const auto trained = [&](double strongest) {
+    o.latent_noise = strongest;
+    const auto vae = KlVae::random(o.tokenizer, 0);
+    train_tokenizer(*vae, shapes(32), o, folder / "run");
+    return vae->params().map().at("decoder.conv_out.weight").clone();
+  };
+  const Tensor noisy = trained(0.5);
+  EXPECT_TRUE(at::equal(noisy, trained(0.5)));
+  EXPECT_FALSE(at::equal(noisy, trained(0)));
+}
+
 TEST(TokenizerTraining, StopsAndKeepsWhatIsThere) {
   const test::TemporaryDirectory folder;
   const TokenizerTrainingOptions o = tiny_options();
@@ -157,6 +204,9 @@ TEST(TokenizerTraining, OptionsThatCannotBe) {
   EXPECT_CONTAINS(test::usage_error_of([&] { train_tokenizer(*vae, shapes(8), o, folder.path()); }), "lower held_out");
   o.image_side = 18;
   EXPECT_CONTAINS(test::usage_error_of([&] { o.validate(); }), "multiple of 4, got 18");
+  o = tiny_options();
+  o.latent_noise = -1;
+  EXPECT_CONTAINS(test::usage_error_of([&] { o.validate(); }), "latent_noise must be at least 0, got -1");
   o = tiny_options();
   o.precision = "fp8";
   EXPECT_CONTAINS(test::usage_error_of([&] { o.validate(); }), "fp8");

@@ -347,8 +347,8 @@ tokenizer() {
   refuses 2 'goes with --init' tokenizer train tokenizer.json --set freeze_encoder=true --out x
   # The same encoder: latents of the one are latents of the other.
   ok data shapes --count 2 --seed 5 --out two
-  ok tokenizer encode two --model "$tokenizer" --out latents.safetensors
-  ok tokenizer encode two --model deeper/tokenizer --out frozen.safetensors
+  ok tokenizer encode two/*/*.png --model "$tokenizer" --out latents.safetensors
+  ok tokenizer encode two/*/*.png --model deeper/tokenizer --out frozen.safetensors
   is "freeze_encoder changed the latents" cmp latents.safetensors frozen.safetensors
   refuses 2 'latnt_channels.*latent_channels' tokenizer train tokenizer.json --set tokenizer.latnt_channels=3 --out x
   refuses 2 'multiples of 4' tokenizer reconstruct shapes --count 1 --size 33 --model "$tokenizer" --out x.png

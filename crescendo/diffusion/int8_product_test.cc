@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "crescendo/core/device.h"
 #include "crescendo/diffusion/fused_head.h"
 #include "tests/support.h"
 
@@ -24,14 +25,16 @@ TEST_F(Int8, IsTheProductToAPercent) {
   // Weight rows of very different sizes: each has a scale of its own.
   const Tensor weight = at::randn({48, 96}) * at::pow(10.0, at::linspace(-3, 1, 48)).unsqueeze(1);
   const Int8Product product(weight);
+  // A processor without int8 products of four keeps a bit of the input in reserve.
+  const double bit = cpu_has_int8() ? 1 : 2;
   for (const auto type : {at::kFloat, at::kBFloat16})
     for (const double size : {1e-4, 1.0, 30.0}) {
       const Tensor x = at::silu(at::randn({5, 96}) * size), out = at::empty({5, 48}, type),
                    exact = at::mm(x, weight.t());
       product(out, x);
       for (int64_t n = 0; n < 48; ++n)
-        EXPECT_LT(relative_l2(out.select(1, n).to(at::kFloat), exact.select(1, n)), 0.08) << size << " " << n;
-      EXPECT_LT(relative_l2(out.to(at::kFloat), exact), 0.02) << size;
+        EXPECT_LT(relative_l2(out.select(1, n).to(at::kFloat), exact.select(1, n)), 0.08 * bit) << size << " " << n;
+      EXPECT_LT(relative_l2(out.to(at::kFloat), exact), 0.02 * bit) << size;
     }
 }
 

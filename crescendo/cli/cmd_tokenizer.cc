@@ -85,7 +85,9 @@ Recipe resolve(const TrainArguments& a) {
 }
 
 // What a training begins with, in fp32 on the CPU.
-std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const KlVaeConfig& config, uint64_t seed) {
+std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const TokenizerTrainingOptions& options) {
+  const KlVaeConfig& config = options.tokenizer;
+  const auto seed = static_cast<uint64_t>(options.seed);
   if (a.init.empty()) return KlVae::random(config, seed);
   auto from = load_tokenizer(tokenizer_folder(a.init));
   KlVaeConfig wanted = config;
@@ -100,6 +102,9 @@ std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const KlVaeConfig&
   for (const auto& [name, parameter] : vae->params().items()) {
     const auto it = source.find(name);
     const bool fits = it != source.end() && it->second.sizes() == parameter.sizes();
+    const bool learns = !options.freeze_encoder || name.starts_with("decoder.") || name.starts_with("post_quant_conv.");
+    check_usage(fits || learns, "freeze_encoder needs the encoder of ", a.init, ", whose ", name,
+                " has another shape; change the decoder alone");
     if (fits) parameter.copy_(it->second);
     drawn += !fits;
   }
@@ -121,7 +126,7 @@ void run_train(const TrainArguments& a) {
   for (const auto& spec : recipe.data) sets.push_back(open_dataset(spec, options.image_side));
   const TokenizerImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
-  const std::unique_ptr<KlVae> vae = first_weights(a, options.tokenizer, seed);
+  const std::unique_ptr<KlVae> vae = first_weights(a, options);
   vae->params().to(device, at::kFloat);
   log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
                   images.size(), " images, ", device_description(device)));

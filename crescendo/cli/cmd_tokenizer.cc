@@ -102,7 +102,7 @@ std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const TokenizerTra
   for (const auto& [name, parameter] : vae->params().items()) {
     const auto it = source.find(name);
     const bool fits = it != source.end() && it->second.sizes() == parameter.sizes();
-    const bool learns = !options.freeze_encoder || name.starts_with("decoder.") || name.starts_with("post_quant_conv.");
+    const bool learns = !options.freeze_encoder || is_of_decoder(name);
     check_usage(fits || learns, "freeze_encoder needs the encoder of ", a.init, ", whose ", name,
                 " has another shape; change the decoder alone");
     if (fits) parameter.copy_(it->second);

@@ -52,7 +52,7 @@ Tensor latent_noise_for(const KlVae& vae, const Tensor& image, double strongest,
 Params trained_parameters(const KlVae& vae, bool freeze_encoder) {
   Params out;
   for (const auto& [name, p] : vae.params().items())
-    if (!freeze_encoder || name.starts_with("decoder.") || name.starts_with("post_quant_conv.")) out.adopt(name, p);
+    if (!freeze_encoder || is_of_decoder(name)) out.adopt(name, p);
   return out;
 }
 
@@ -112,6 +112,10 @@ int64_t measure_batch(const TokenizerImages& images) { return tokenizer_batch(im
 
 //----------------------------------------------------------------------------
 // Options.
+
+bool is_of_decoder(std::string_view name) {
+  return name.starts_with("decoder.") || name.starts_with("post_quant_conv.");
+}
 
 void TokenizerTrainingOptions::validate() const {
   tokenizer.validate();

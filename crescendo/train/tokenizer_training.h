@@ -84,6 +84,9 @@ struct TokenizerTrainingOptions {
   void validate() const;
 };
 
+// Whether a frozen encoder leaves the parameter of that name to be trained.
+bool is_of_decoder(std::string_view name);
+
 // "shapes-64" and "kl16": options with that tokenizer.
 TokenizerTrainingOptions tokenizer_training_preset(std::string_view name);
 

@@ -34,11 +34,22 @@ Colour draw_colour(Rng& rng, Figure figure, Split split) {
   }
 }
 
+using FigureWeights = std::array<int64_t, kFigures>;
+
+// A ticket for each unit of weight; those of the `count` figures from `first` on, round the circle, are in the draw.
+Figure draw_figure(Rng& rng, const FigureWeights& weights, int64_t first, int64_t count) {
+  const auto weight = [&](int64_t i) { return weights[static_cast<size_t>((first + i) % kFigures)]; };
+  int64_t tickets = 0, figure = 0;
+  for (int64_t i = 0; i < count; ++i) tickets += weight(i);
+  for (int64_t ticket = rng.below(tickets); ticket >= weight(figure); ++figure) ticket -= weight(figure);
+  return static_cast<Figure>((first + figure) % kFigures);
+}
+
 constexpr std::string_view kPhoto = "a photo of ";
 
-GenevalPrompt draw_prompt(Rng& rng, std::string_view tag, Split split) {
-  const auto a = static_cast<Figure>(rng.below(kFigures));
-  const auto b = static_cast<Figure>((static_cast<int64_t>(a) + 1 + rng.below(kFigures - 1)) % kFigures);
+GenevalPrompt draw_prompt(Rng& rng, std::string_view tag, Split split, const FigureWeights& weights) {
+  const Figure a = draw_figure(rng, weights, 0, kFigures);
+  const Figure b = draw_figure(rng, weights, static_cast<int64_t>(a) + 1, kFigures - 1);
   const std::string name_a = enum_name(a), name_b = enum_name(b);
   const std::string photo(kPhoto);
   if (tag == "single_object") return {std::string(tag), {{name_a, 1, {}, {}}}, {}, photo + with_article(name_a)};
@@ -203,7 +214,7 @@ CaptionedScene draw_captioned(uint64_t seed, int64_t index, const CaptionOptions
   const std::string_view tag = !single ? kGenevalTags[form] : form % 2 ? "colors" : "single_object";
   Rng rng(own_seed, Draw::kScene, 1);
   CaptionedScene out;
-  out.prompt = draw_prompt(rng, tag, o.split);
+  out.prompt = draw_prompt(rng, tag, o.split, o.weights);
   if (Rng wording(own_seed, Draw::kScene, 4); wording.uniform() < o.free) loosen(out.prompt, wording, o.split);
   out.scene = draw_scene(rng, out.prompt, o.split, o.side);
   return out;
@@ -222,7 +233,7 @@ std::vector<GenevalPrompt> shapes_prompts(uint64_t seed, int64_t per_tag, Split 
     std::set<std::string> seen;
     // Some tasks have fewer prompts than asked for; a long row of repeats shows that all have come.
     for (int64_t repeats = 0; static_cast<int64_t>(seen.size()) < per_tag && repeats < 2000;) {
-      GenevalPrompt prompt = draw_prompt(rng, kGenevalTags[t], split);
+      GenevalPrompt prompt = draw_prompt(rng, kGenevalTags[t], split, CaptionOptions().weights);
       if (seen.insert(prompt.prompt).second) {
         prompts.push_back(std::move(prompt));
         repeats = 0;
@@ -240,6 +251,12 @@ ScenesDataset::ScenesDataset(int64_t count, uint64_t seed, const CaptionOptions&
   check_usage(options.free >= 0 && options.free <= 1, "scenes: free must be a share in 0..1, got ", options.free);
   check_usage(options.single >= 0 && options.single <= 1, "scenes: single must be a share in 0..1, got ",
               options.single);
+  const auto& weights = options.weights;
+  for (size_t i = 0; i < weights.size(); ++i)
+    check_usage(weights[i] >= 0 && weights[i] <= 1000, "scenes: ", enum_name(static_cast<Figure>(i)),
+                " must be a weight in 0..1000, got ", weights[i]);
+  check_usage(std::count(weights.begin(), weights.end(), 0) <= kFigures - 2,
+              "scenes: at least two shapes need a weight above 0, for scenes of two");
 }
 
 Sample ScenesDataset::get(int64_t index) const {

@@ -4,6 +4,7 @@
 // figure are held out: the training split never shows them, the heldout split shows nothing else.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct CaptionOptions {
   double free = 0;
   // Share of images that are of one object whatever their form would be, for a model that has yet to learn to draw.
   double single = 0;
+  // How often each figure comes, against the others: for those that a model finds hard. Whole numbers; 0 leaves it out.
+  std::array<int64_t, kFigures> weights = {1, 1, 1, 1, 1, 1, 1, 1};
 };
 
 // The form is index mod 6, in the order of kGenevalTags.

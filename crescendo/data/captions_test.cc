@@ -138,6 +138,43 @@ TEST(Captions, SplitsDoNotShareAPair) {
   }
 }
 
+TEST(Captions, FiguresComeByTheirWeights) {
+  // Shares of the first and of the second figure of a scene of two, against the sum over all pairs.
+  CaptionOptions options;
+  options.weights = {1, 1, 0, 4, 2, 1, 1, 0};
+  std::array<double, kFigures> first{}, second{}, expected_first{}, expected_second{};
+  constexpr int kScenes = 4000;
+  for (int64_t i = 0; i < kScenes; ++i) {
+    const auto objects = draw_captioned(4, 6 * i + 1, options).scene.objects;
+    ASSERT_EQ(objects.size(), 2u);
+    first[static_cast<size_t>(objects[0].figure)] += 1.0 / kScenes;
+    second[static_cast<size_t>(objects[1].figure)] += 1.0 / kScenes;
+  }
+  for (size_t a = 0; a < kFigures; ++a) {
+    const auto w = [&](size_t i) { return static_cast<double>(options.weights[i]); };
+    expected_first[a] = w(a) / 10;
+    for (size_t b = 0; b < kFigures; ++b)
+      if (a != b) expected_second[b] += w(a) / 10 * w(b) / (10 - w(a));
+  }
+  for (size_t i = 0; i < kFigures; ++i) {
+    const std::string name = enum_name(static_cast<Figure>(i));
+    EXPECT_NEAR(first[i], expected_first[i], 0.03) << name;
+    EXPECT_NEAR(second[i], expected_second[i], 0.03) << name;
+  }
+  // As a specification; equal weights are no weights.
+  CaptionOptions stars;
+  stars.weights = {1, 1, 1, 5, 1, 1, 1, 0};
+  const auto set = open_dataset("scenes:count=60,seed=4,star=5,heart=0", 64);
+  const auto equal = open_dataset("scenes:count=60,seed=4,star=1,cross=1", 64);
+  for (int64_t i = 0; i < 60; ++i) {
+    EXPECT_EQ(set->caption(i), draw_captioned(4, i, stars).prompt.prompt);
+    EXPECT_EQ(equal->caption(i), draw_captioned(4, i).prompt.prompt);
+  }
+  for (const char* bad : {"scenes:star=-1", "scenes:star=1001", "scenes:star=0.5", "scenes:stars=2",
+                          "scenes:circle=0,square=0,triangle=0,star=3,cross=0,ring=0,diamond=0,heart=0"})
+    EXPECT_THROW(open_dataset(bad, 64), Error) << bad;
+}
+
 TEST(Captions, FunctionOfSeedAndIndex) {
   EXPECT_EQ(render(draw_captioned(3, 40).scene), render(draw_captioned(3, 40).scene));
   EXPECT_NE(render(draw_captioned(3, 40).scene), render(draw_captioned(3, 46).scene));

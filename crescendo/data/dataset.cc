@@ -88,8 +88,14 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
                                            number_of<uint64_t>(settings, "seed", 0, spec), side);
   }
   if (names(spec, "scenes")) {
-    const auto settings = parse_settings(spec, sizeof "scenes", {"count", "seed", "split", "free", "single"});
+    std::vector<std::string> known = {"count", "seed", "split", "free", "single"};
+    for (const auto& figure : enum_table(Figure())) known.emplace_back(figure.name);
+    const auto settings = parse_settings(spec, sizeof "scenes", known);
     CaptionOptions options;
+    for (const auto& figure : enum_table(Figure())) {
+      auto& weight = options.weights[static_cast<size_t>(figure.value)];
+      weight = number_of<int64_t>(settings, std::string(figure.name), weight, spec);
+    }
     if (const auto split = settings.find("split"); split != settings.end())
       options.split = parse_enum<Split>(split->second, "--data " + spec + ": split");
     options.side = side;

@@ -39,7 +39,8 @@ class Dataset {
 //   shapes[:count=32000,seed=0]                 one object each, 80 classes
 //   scenes[:count=32000,seed=0,split=train,free=0,single=0]  one to four objects with captions; split train, heldout or
 //                                               all; free: share of captions in other words than GenEval's; single:
-//                                               share of images of one object in place of what would come
+//                                               share of images of one object in place of what would come;
+//                                               star=3, cross=2, ...: how often a shape comes, the others being 1
 //   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/..., or captions:
 //                                               DIR/*.{jpg,jpeg,png} each beside a .txt
 //   FILE.jsonl                                  lines of {"image": path, "caption": text}

@@ -28,7 +28,8 @@ enum class Draw : uint32_t {
   kShuffle,       // order of a data set
   kDropout,       // seed of the generator of a micro-batch
   kScene,         // parameters of a rendered scene
-  kOther
+  kOther,
+  kInputNoise  // training: noise on the input of the transformer
 };
 
 class Rng {

@@ -92,6 +92,23 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
   return d;
 }
 
+// latents (B, *) with noise of a standard deviation drawn per image from [0, most].
+Tensor noised(const Tensor& latents, double most, const std::vector<uint64_t>& seeds) {
+  const Tensor noise = at::empty(latents.sizes(), at::kFloat);
+  const auto numbers = static_cast<size_t>(latents[0].numel());
+  float* out = noise.data_ptr<float>();
+  at::parallel_for(0, latents.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      Rng rng(seeds[static_cast<size_t>(b)], Draw::kInputNoise);
+      const auto std = static_cast<float>(rng.uniform(0, most));
+      const std::span<float> image(out + static_cast<size_t>(b) * numbers, numbers);
+      rng.fill_normal(image);
+      for (float& value : image) value *= std;
+    }
+  });
+  return latents + noise.to(latents.device());
+}
+
 // On a CPU one of its own, so that parts of a batch may be computed at the same time. (Not a clone of the default one:
 // LibTorch 1.13 leaks those.) Elsewhere parts come one after the other.
 at::Generator dropout_generator(at::Device device, uint64_t image_seed) {
@@ -116,6 +133,7 @@ void ObjectiveOptions::validate() const {
               "objective: dropout must be in [0, 1), got ", attention_dropout, " and ", projection_dropout);
   check_usage(diffusion_batch_mul >= 1 && diffusion_batch_mul <= 1024,
               "objective: diffusion_batch_mul must be in 1..1024, got ", diffusion_batch_mul);
+  check_usage(input_noise >= 0 && input_noise <= 10, "objective: input_noise must be in 0..10, got ", input_noise);
   check_usage(level_power > 0 && timestep_power > 0, "objective: level_power and timestep_power must be above 0, got ",
               level_power, " and ", timestep_power);
   check_usage(vb_weight >= 0 && terminal_weight >= 0,
@@ -154,7 +172,8 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& o, cons
   const Draws d = draw(o, m, image_seeds, batch_seed);
 
   // At level F (MAR) the filter is the identity: the input is the image itself, minus what is masked.
-  const Tensor input = patchify(lowpass(latents, d.levels), m.patch);  // (B, L, C)
+  const Tensor seen = o.input_noise > 0 ? noised(latents, o.input_noise, image_seeds) : latents;
+  const Tensor input = patchify(lowpass(seen, d.levels), m.patch);  // (B, L, C)
   const Tensor clean = o.target == Target::kClean ? latents : lowpass(latents, (d.levels + 1).clamp_max(m.levels));
   const Tensor target = patchify(clean, m.patch);  // (B, L, C)
 

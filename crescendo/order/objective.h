@@ -2,6 +2,10 @@
 //
 //   level i, mask of ratio in [r_i, 1]  ->  z = backbone(lowpass(x, i) visible)  ->  w_i (mse + vb) of the head on x
 //
+// While sampling, x is the model's own last prediction. With input_noise the transformer learns to mend what is wrong
+// in it (conditioning augmentation: Ho et al. 2022, Cascaded diffusion models, section 4) where it otherwise learns to
+// copy.
+//
 // All that is random about an image is drawn from its own stream, so a batch may be split in any way.
 #pragma once
 
@@ -37,6 +41,7 @@ struct ObjectiveOptions {
   double mask_min_high = 0.0;
   bool level_weight = true;
   LossOver loss_over = LossOver::kAll;
+  double input_noise = 0.0;
   int64_t diffusion_batch_mul = 4;
   double timestep_power = 1.0;
   double terminal_share = 0.0;
@@ -58,6 +63,9 @@ struct ObjectiveOptions {
     v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
     v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
     v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
+    v("input_noise", s.input_noise,
+      "noise on the latent before its low-pass becomes the input, of a standard deviation drawn from [0, input_noise] "
+      "per image; the target stays clean");
     v("diffusion_batch_mul", s.diffusion_batch_mul, "draws of (t, noise) per token");
     v("timestep_power", s.timestep_power, "t is drawn as 1000 u^(1/power), u uniform; above 1 favours high noise");
     v("terminal_share", s.terminal_share,

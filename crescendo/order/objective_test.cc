@@ -88,7 +88,11 @@ double reference_loss(const Batch& batch, const ObjectiveOptions& o, int64_t b, 
   const Tensor clean = o.target == Target::kClean ? x : batch.lowpass(x, level + 1);
   const Tensor target = patchify(clean, m.patch)[0];  // (L, C)
   const TokenMask mask = drawn.missing.defined() ? TokenMask::of(drawn.missing.slice(0, b, b + 1)) : TokenMask::none();
-  const Tensor z = model.backbone().forward(patchify(batch.lowpass(x, level), m.patch),
+  Rng input_noise(seed, Draw::kInputNoise);
+  const double std = input_noise.uniform(0, o.input_noise);
+  const Tensor wrong = at::empty_like(x);
+  input_noise.fill_normal({wrong.data_ptr<float>(), static_cast<size_t>(wrong.numel())});
+  const Tensor z = model.backbone().forward(patchify(batch.lowpass(x + std * wrong, level), m.patch),
                                             batch.condition().slice(0, b, b + 1), mask)[0];  // (L, D)
   double sum = 0;
   int64_t count = 0;
@@ -127,6 +131,15 @@ TEST(Objective, IsTheSumOverTokensAndDraws) {
   expect_reference(tiny_config(), plain());
   expect_reference(tiny_config(ModelKind::kFarText), plain(published_objective()));
 }
+TEST(Objective, NoiseOnTheInputAlone) {
+  ObjectiveOptions o = plain();
+  o.input_noise = 0.5;
+  expect_reference(tiny_config(), o);
+  const at::NoGradGuard no_grad;
+  const Batch batch(4, tiny_config());
+  EXPECT_GT(relative_l2(batch(o).image_loss, batch(plain()).image_loss), 1e-3);
+}
+
 TEST(Objective, PatchesWithoutMasks) {
   ModelConfig config = tiny_config();
   config.patch = 2;
@@ -202,6 +215,7 @@ TEST(Objective, DoesNotDependOnTheSplit) {
   for (const ObjectiveOptions& preset : {paper_objective(), published_objective()}) {
     ObjectiveOptions o = plain(preset);
     o.label_dropout = 0.5;
+    o.input_noise = 0.5;
     const ObjectiveResult whole = batch(o), a = batch.part(o, 0, 1), b = batch.part(o, 1, 6);
     EXPECT_TRUE(at::equal(at::cat({a.levels, b.levels}), whole.levels));
     EXPECT_TRUE(at::equal(at::cat({a.missing, b.missing}), whole.missing));
@@ -468,6 +482,7 @@ TEST(Objective, OptionsThatCannotBe) {
   EXPECT_CONTAINS(refused([](auto& o) { o.mask_min_high = -0.1; }), "mask_min_high");
   EXPECT_CONTAINS(refused([](auto& o) { o.label_dropout = NAN; }), "label_dropout");
   EXPECT_CONTAINS(refused([](auto& o) { o.projection_dropout = 1; }), "dropout must be in [0, 1)");
+  EXPECT_CONTAINS(refused([](auto& o) { o.input_noise = -0.1; }), "input_noise must be in 0..10, got -0.1");
   EXPECT_CONTAINS(refused([](auto& o) { o.diffusion_batch_mul = 0; }), "1..1024, got 0");
   EXPECT_CONTAINS(refused([](auto& o) { o.level_power = 0; }), "level_power");
   EXPECT_CONTAINS(refused([](auto& o) { o.vb_weight = -1; }), "vb_weight");

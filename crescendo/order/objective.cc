@@ -100,10 +100,10 @@ Tensor noised(const Tensor& latents, double most, const std::vector<uint64_t>& s
   at::parallel_for(0, latents.size(0), 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       Rng rng(seeds[static_cast<size_t>(b)], Draw::kInputNoise);
-      const auto std = static_cast<float>(rng.uniform(0, most));
+      const auto sigma = static_cast<float>(rng.uniform(0, most));
       const std::span<float> image(out + static_cast<size_t>(b) * numbers, numbers);
       rng.fill_normal(image);
-      for (float& value : image) value *= std;
+      for (float& value : image) value *= sigma;
     }
   });
   return latents + noise.to(latents.device());

@@ -89,10 +89,10 @@ double reference_loss(const Batch& batch, const ObjectiveOptions& o, int64_t b, 
   const Tensor target = patchify(clean, m.patch)[0];  // (L, C)
   const TokenMask mask = drawn.missing.defined() ? TokenMask::of(drawn.missing.slice(0, b, b + 1)) : TokenMask::none();
   Rng input_noise(seed, Draw::kInputNoise);
-  const double std = input_noise.uniform(0, o.input_noise);
+  const double sigma = input_noise.uniform(0, o.input_noise);
   const Tensor wrong = at::empty_like(x);
   input_noise.fill_normal({wrong.data_ptr<float>(), static_cast<size_t>(wrong.numel())});
-  const Tensor z = model.backbone().forward(patchify(batch.lowpass(x + std * wrong, level), m.patch),
+  const Tensor z = model.backbone().forward(patchify(batch.lowpass(x + sigma * wrong, level), m.patch),
                                             batch.condition().slice(0, b, b + 1), mask)[0];  // (L, D)
   double sum = 0;
   int64_t count = 0;
@@ -131,6 +131,7 @@ TEST(Objective, IsTheSumOverTokensAndDraws) {
   expect_reference(tiny_config(), plain());
   expect_reference(tiny_config(ModelKind::kFarText), plain(published_objective()));
 }
+
 TEST(Objective, NoiseOnTheInputAlone) {
   ObjectiveOptions o = plain();
   o.input_noise = 0.5;

@@ -211,7 +211,8 @@ void run(Arguments& a) {
 
   make_directories(a.out);
   const CachedLatents latents(
-      encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae);
+      encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae,
+      config.objective.posterior_std);
   TrainHooks hooks;
   const auto sample_seed = static_cast<uint64_t>(config.train.seed);
   std::optional<TextSide> text;

@@ -13,6 +13,10 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_option("--levels", levels, "frequency level of every outer step, e.g. 0,2,5,9")->group(group);
   command.add_flag("--mask", mask, "reveal tokens step by step in a random order")->group(group);
   command.add_flag("--no-mask", no_mask, "all tokens visible from the start")->group(group);
+  command
+      .add_option("--visible-level", visible_level,
+                  "level from which on no token is hidden in mask mode; 0: the last steps hide some")
+      ->group(group);
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
@@ -54,7 +58,11 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
     o.steps = 0;
   }
   if (mask) o.mask = MaskMode::kOn;
-  if (no_mask) o.mask = MaskMode::kOff;
+  if (no_mask) {
+    o.mask = MaskMode::kOff;
+    o.visible_level = 0;  // the model's own, which says when masks end
+  }
+  if (visible_level) o.visible_level = *visible_level;
   if (filter)
     o.filter = parse_enum<FilterType>(*filter, "--filter") == FilterType::kSpatial ? FilterChoice::kSpatial
                                                                                    : FilterChoice::kFourier;

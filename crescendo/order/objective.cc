@@ -27,8 +27,11 @@ int64_t draw_level(const ObjectiveOptions& o, uint64_t seed, int64_t levels) {
 
 // A ratio in [low, 1]; with kCosine what the cosine schedule of the sampler hides while it is at this level.
 double draw_mask_ratio(const ObjectiveOptions& o, int64_t level, int64_t levels, Rng& rng) {
-  if (o.mask == MaskDraw::kCosine)
-    return std::cos(std::numbers::pi / 2 * (static_cast<double>(level) + rng.uniform()) / static_cast<double>(levels));
+  if (o.mask == MaskDraw::kCosine) {
+    const int64_t end = o.visible_level > 0 ? o.visible_level : levels;
+    if (level >= end) return 0;
+    return std::cos(std::numbers::pi / 2 * (static_cast<double>(level) + rng.uniform()) / static_cast<double>(end));
+  }
   const double low = mask_ratio_min(o, level, levels);
   if (o.mask == MaskDraw::kUniform) return rng.uniform(low, 1.0);
   constexpr double kStd = 0.25;
@@ -129,6 +132,7 @@ void ObjectiveOptions::validate() const {
   share("mask_min_high", mask_min_high);
   share("label_dropout", label_dropout);
   share("terminal_share", terminal_share);
+  share("posterior_std", posterior_std);
   check_usage(attention_dropout >= 0 && attention_dropout < 1 && projection_dropout >= 0 && projection_dropout < 1,
               "objective: dropout must be in [0, 1), got ", attention_dropout, " and ", projection_dropout);
   check_usage(diffusion_batch_mul >= 1 && diffusion_batch_mul <= 1024,
@@ -138,6 +142,8 @@ void ObjectiveOptions::validate() const {
               level_power, " and ", timestep_power);
   check_usage(vb_weight >= 0 && terminal_weight >= 0,
               "objective: vb_weight and terminal_weight must be at least 0, got ", vb_weight, " and ", terminal_weight);
+  check_usage(visible_level >= 0, "objective: visible_level must be at least 0, got ", visible_level);
+  check_usage(visible_level == 0 || mask == MaskDraw::kCosine, "objective: visible_level needs mask=cosine");
   check_usage(loss_over == LossOver::kAll || mask != MaskDraw::kOff, "objective: loss_over=masked needs a mask");
 }
 

@@ -39,8 +39,10 @@ struct ObjectiveOptions {
   MaskDraw mask = MaskDraw::kUniform;
   double mask_min_low = 0.7;
   double mask_min_high = 0.0;
+  int64_t visible_level = 0;
   bool level_weight = true;
   LossOver loss_over = LossOver::kAll;
+  double posterior_std = 1.0;
   double input_noise = 0.0;
   int64_t diffusion_batch_mul = 4;
   double timestep_power = 1.0;
@@ -61,8 +63,13 @@ struct ObjectiveOptions {
       "sampler meets at level i, r_i unused)");
     v("mask_min_low", s.mask_min_low, "r_i at the lowest level");
     v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
+    v("visible_level", s.visible_level,
+      "with cosine: level from which on no token is hidden, as the sampler's option of that name; 0 is F");
     v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
     v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
+    v("posterior_std", s.posterior_std,
+      "standard deviation with which latents are drawn, as a share of that of the tokenizer's posterior; 0 takes its "
+      "mean");
     v("input_noise", s.input_noise,
       "noise on the latent before its low-pass becomes the input, of a standard deviation drawn from [0, input_noise] "
       "per image; the target stays clean");

@@ -372,6 +372,20 @@ TEST(Objective, CosineMaskRatio) {
   }
 }
 
+// The same cosine, ended at a level; what the sampler's option of that name hides at a level is in its range.
+TEST(Objective, VisibleLevelEndsTheMasks) {
+  ObjectiveOptions o;
+  o.mask = MaskDraw::kCosine;
+  o.visible_level = 5;
+  const Shares s(o);
+  const auto edge = [](double i) { return std::cos(std::numbers::pi / 2 * i / 5); };
+  for (int64_t i = 0; i < 8; ++i) {
+    const auto x = static_cast<double>(i);
+    EXPECT_GE(s.at_level(i).min().item<double>(), i < 5 ? edge(x + 1) : 0) << i;
+    EXPECT_LE(s.at_level(i).max().item<double>(), i < 5 ? edge(x) + kCeil : 0) << i;
+  }
+}
+
 TEST(Objective, MaskOffHidesNothing) {
   ObjectiveOptions o;
   o.mask = MaskDraw::kOff;
@@ -483,6 +497,9 @@ TEST(Objective, OptionsThatCannotBe) {
   EXPECT_CONTAINS(refused([](auto& o) { o.mask_min_high = -0.1; }), "mask_min_high");
   EXPECT_CONTAINS(refused([](auto& o) { o.label_dropout = NAN; }), "label_dropout");
   EXPECT_CONTAINS(refused([](auto& o) { o.projection_dropout = 1; }), "dropout must be in [0, 1)");
+  EXPECT_CONTAINS(refused([](auto& o) { o.visible_level = 3; }), "visible_level needs mask=cosine");
+  EXPECT_CONTAINS(refused([](auto& o) { o.visible_level = -1; }), "visible_level must be at least 0, got -1");
+  EXPECT_CONTAINS(refused([](auto& o) { o.posterior_std = 1.5; }), "posterior_std must be in 0..1, got 1.5");
   EXPECT_CONTAINS(refused([](auto& o) { o.input_noise = -0.1; }), "input_noise must be in 0..10, got -0.1");
   EXPECT_CONTAINS(refused([](auto& o) { o.diffusion_batch_mul = 0; }), "1..1024, got 0");
   EXPECT_CONTAINS(refused([](auto& o) { o.level_power = 0; }), "level_power");

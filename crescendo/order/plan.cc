@@ -82,6 +82,13 @@ std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
   return out;
 }
 
+// On entering step k, in mask mode: a cosine over the steps, or over the levels up to the visible one.
+int64_t hidden_tokens(const SamplerOptions& o, int64_t tokens, int64_t k, const std::vector<int64_t>& levels) {
+  if (o.visible_level == 0 || k == 0) return cosine_masked(tokens, k, static_cast<int64_t>(levels.size()));
+  const int64_t level = levels[static_cast<size_t>(k)];
+  return level < o.visible_level ? cosine_masked(tokens, level, o.visible_level) : 0;
+}
+
 void check_options(const SamplerOptions& o, const ModelConfig& model) {
   check_usage(o.steps == 0 || o.levels.empty(),
               "--steps and --levels contradict each other: the list of levels is one per step");
@@ -92,6 +99,8 @@ void check_options(const SamplerOptions& o, const ModelConfig& model) {
   check_usage(o.cfg_interval.empty() ||
                   (o.cfg_interval.size() == 2 && o.cfg_interval[0] >= 0 && o.cfg_interval[0] <= o.cfg_interval[1]),
               "the guidance interval is FIRST:LAST, outer steps from 0 on");
+  check_usage(o.visible_level >= 0 && o.visible_level <= model.levels, "visible_level must be in 0..", model.levels,
+              " for this model, got ", o.visible_level);
   check_usage(o.draft_timestep >= 0 && o.draft_timestep < kTrainingTimesteps, "draft_timestep must be in 0..",
               kTrainingTimesteps - 1, ", got ", o.draft_timestep);
   for (const int64_t t : o.diffusion_steps)
@@ -111,6 +120,7 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
   const int64_t steps = o.steps ? o.steps : std::min(kDefaultSteps, tokens);
   check_usage(o.levels.empty(), "MAR has no frequency levels; use --steps");
   check_usage(steps <= tokens, "MAR predicts at least one token a step: steps must be in 1..", tokens, ", got ", steps);
+  check_usage(o.visible_level == 0, "MAR has no frequency levels; visible_level does not apply");
   check_usage(o.mask != MaskMode::kOff, "MAR is masked by nature; --no-mask does not apply");
   Plan plan;
   plan.keep_predicted = plan.random_order = true;
@@ -181,13 +191,14 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
                   " needs more than the ", model.levels, " levels of this model; use --preset paper");
     }
     const bool mask = o.mask == MaskMode::kAuto ? preset.mask.value_or(model.masked) : o.mask == MaskMode::kOn;
+    check_usage(mask || o.visible_level == 0, "visible_level says where masks end, and here is none; use --mask");
     const auto steps = static_cast<int64_t>(levels.size());
     plan.random_order = mask;
     for (int64_t k = 0; k < steps; ++k) {
       Step step;
       step.level = static_cast<double>(levels[static_cast<size_t>(k)]);
       if (k + 1 < steps) step.filter = levels[static_cast<size_t>(k + 1)];
-      step.masked = mask ? cosine_masked(model.tokens(), k, steps) : 0;
+      step.masked = mask ? hidden_tokens(o, model.tokens(), k, levels) : 0;
       const bool constant =
           o.cfg_schedule == CfgSchedule::kConstant || (o.cfg_schedule == CfgSchedule::kPreset && preset.constant_cfg);
       const int64_t ramp = preset.ramp_reaches ? steps - 1 : steps;

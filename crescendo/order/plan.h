@@ -64,6 +64,7 @@ struct SamplerOptions {
   int64_t start_timestep = 0;
   int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
+  int64_t visible_level = 0;
   FilterChoice filter = FilterChoice::kModel;
 
   template <class Self, class V>
@@ -84,6 +85,9 @@ struct SamplerOptions {
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");
+    v("visible_level", s.visible_level,
+      "in mask mode, level from which on no token is hidden: the cosine runs over the levels up to it; 0 is the "
+      "preset's, which runs over the steps");
     v("filter", s.filter, "low-pass filter; model is the one it was trained with");
   }
 };

@@ -186,6 +186,23 @@ TEST(Plan, MaskFollowsTheModelUnlessAsked) {
   }
 }
 
+// The cosine over the levels up to the visible one, whichever steps there are.
+TEST(Plan, VisibleLevelEndsTheMasks) {
+  SamplerOptions o;
+  o.mask = MaskMode::kOn;
+  o.visible_level = 10;
+  o.levels = {0, 2, 5, 9, 10, 15};
+  EXPECT_EQ(masked(make_plan(o, {})), (Ints{256, 243, 181, 40, 0, 0}));
+  o.levels = {3, 5};  // nothing is known at first, at any level
+  EXPECT_EQ(masked(make_plan(o, {})), (Ints{256, 181}));
+  o.visible_level = 16;  // as the steps of the paper: 16 of them stand at the 16 levels
+  o.levels = {};
+  o.steps = 16;
+  const Ints over_levels = masked(make_plan(o, {}));
+  o.visible_level = 0;
+  EXPECT_EQ(masked(make_plan(o, {})), over_levels);
+}
+
 TEST(Plan, OptionsChangeSingleChoices) {
   SamplerOptions o;
   o.levels = {0, 4, 9};
@@ -331,6 +348,13 @@ TEST(Plan, ErrorsNameTheOption) {
   EXPECT_CONTAINS(error([](auto& o) { o.cfg_interval = {4, 10}; }), "ends at outer step 10, the last one is 9");
   EXPECT_CONTAINS(error([](auto& o) { o.draft_timestep = 1000; }), "draft_timestep must be in 0..999, got 1000");
   EXPECT_CONTAINS(error([](auto& o) { o.draft_timestep = 30; }), "diffusion steps must be in 1..31, got 47");
+  EXPECT_CONTAINS(error([](auto& o) { o.visible_level = 17; }),
+                  "visible_level must be in 0..16 for this model, got 17");
+  EXPECT_CONTAINS(error([](auto& o) {
+                    o.visible_level = 8;
+                    o.mask = MaskMode::kOff;
+                  }),
+                  "visible_level says where masks end");
   EXPECT_CONTAINS(error([](auto& o) { o.cfg = -1; }), "cfg must be a number of at least 0, got -1");
   EXPECT_CONTAINS(error([](auto& o) { o.cfg = NAN; }), "cfg must be");
   EXPECT_CONTAINS(error([](auto& o) { o.temperature = INFINITY; }), "temperature must be");
@@ -351,6 +375,7 @@ TEST(Plan, ErrorsNameTheOption) {
   EXPECT_CONTAINS(mar_error([](auto& o) { o.levels = {0, 1}; }), "MAR has no frequency levels");
   EXPECT_CONTAINS(mar_error([](auto& o) { o.steps = 257; }), "steps must be in 1..256, got 257");
   EXPECT_CONTAINS(mar_error([](auto& o) { o.mask = MaskMode::kOff; }), "masked by nature");
+  EXPECT_CONTAINS(mar_error([](auto& o) { o.visible_level = 8; }), "visible_level does not apply");
 }
 
 TEST(Plan, JsonTellsEveryStep) {

@@ -75,7 +75,8 @@ EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const
   return set;
 }
 
-CachedLatents::CachedLatents(EncodedSet set, const KlVae& vae) : set_(std::move(set)), vae_(vae) {}
+CachedLatents::CachedLatents(EncodedSet set, const KlVae& vae, double posterior_std)
+    : set_(std::move(set)), vae_(vae), posterior_std_(posterior_std) {}
 
 TrainingBatch CachedLatents::batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const {
   const auto count = static_cast<int64_t>(indices.size());
@@ -90,7 +91,9 @@ TrainingBatch CachedLatents::batch(const std::vector<int64_t>& indices, const st
     Rng(seed, Draw::kPosterior).fill_normal({noise.data_ptr<float>() + static_cast<size_t>(b) * numbers, numbers});
   }
   const auto device = vae_.device();
-  return {vae_.to_latent(moments.to(device), noise.to(device)), set_.labels.index_select(0, index).to(device), {}};
+  return {vae_.to_latent(moments.to(device), noise.mul_(posterior_std_).to(device)),
+          set_.labels.index_select(0, index).to(device),
+          {}};
 }
 
 }  // namespace crescendo

@@ -26,14 +26,16 @@ EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const
 
 class CachedLatents : public LatentSource {
  public:
-  CachedLatents(EncodedSet set, const KlVae& vae);
+  // `posterior_std` is a share of the standard deviation of the posterior: 1 samples it, 0 takes its mean.
+  CachedLatents(EncodedSet set, const KlVae& vae, double posterior_std = 1);
   int64_t size() const override { return set_.labels.size(0); }
-  // A fresh posterior sample of each image, and its mirror image half of the time where flips were encoded.
+  // A fresh draw from the posterior of each image, and its mirror image half of the time where flips were encoded.
   TrainingBatch batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const override;
 
  private:
   EncodedSet set_;
   const KlVae& vae_;
+  double posterior_std_;
 };
 
 }  // namespace crescendo

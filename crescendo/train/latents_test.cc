@@ -51,6 +51,18 @@ TEST(CachedLatents, PosteriorSamplesOfEachImage) {
   EXPECT_GT(test::relative_l2(latents.batch({2}, {13}).latents[0], batch.latents[1]), 1e-4);
 }
 
+TEST(CachedLatents, PosteriorStdIsAShareOfTheSpread) {
+  const at::NoGradGuard no_grad;
+  const auto vae = tiny_vae(1);
+  const ShapesDataset data(4, 1, 16);
+  const EncodedSet set = encode_dataset(data, "shapes", *vae, false, {});
+  const auto latents = [&](double share) { return CachedLatents(set, *vae, share).batch({1, 3}, {11, 12}).latents; };
+  const Tensor mean = vae->to_latent(set.moments.index_select(0, at::tensor({1, 3})));
+  EXPECT_TRUE(at::equal(latents(0), mean));
+  EXPECT_GT(test::relative_l2(latents(1), mean), 0.1);
+  EXPECT_LT(test::relative_l2(latents(0.25) - mean, (latents(1) - mean) * 0.25), 1e-5);
+}
+
 TEST(CachedLatents, FlipsHalfOfTheTime) {
   const auto vae = tiny_vae(1);
   EncodedSet set{at::zeros({1, 6, 2, 2}), at::ones({1, 6, 2, 2}), at::zeros({1}, at::kLong)};

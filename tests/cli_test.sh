@@ -189,9 +189,10 @@ generate() {
   ok $few --solver dpmpp-3s --out order.png
   ok $few --solver dpmpp-2m --draft-timestep 500 --out draft.png
   ok $few --solver dpmpp-2m --cfg-interval 1:1 --out interval.png
+  ok $few --solver dpmpp-2m --visible-level 2 --out visible.png
   ok $few --solver dpmpp-2m --dtype bf16 --out bf16.png
   ok $few --solver dpmpp-2m --int8 --out int8.png
-  for other in order draft interval bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  for other in order draft interval visible bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
   refuses 2 'the last one is 2' generate --model "$model" --class 1 --cfg-interval 0:9 --out x.png
 
   ok bench --model "$model" --images 2 --check --json --quiet
@@ -425,6 +426,8 @@ train() {
   refuses 2 'train.batch must be a whole number' train train.json --out x --set train.batch=many
   refuses 2 'key=value' train train.json --out x --set train.batch
   refuses 2 'model.classes=80' train train.json --out x --set model.classes=10
+  refuses 2 'visible_level must be in 0' train train.json --out x --set objective.mask=cosine \
+    --set objective.visible_level=99
   refuses 2 'not a multiple of heads' train train.json --out x --set model.heads=3
   refuses 2 'where to' train train.json
   refuses 2 'what to train on' train train.json --out x --set 'data=""'

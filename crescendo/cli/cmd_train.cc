@@ -200,6 +200,12 @@ void run(Arguments& a) {
     for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
   }
   make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
+  const int64_t visible = config.objective.visible_level;
+  check_usage(visible <= config.model.levels, "objective.visible_level must be in 0..", config.model.levels,
+              " for this model, got ", visible);
+  if (visible != config.sampler.visible_level)
+    log_warning(concat("objective.visible_level is ", visible, ", sampler.visible_level ", config.sampler.visible_level,
+                       ": the sampler stored with the model will hide other tokens than training did"));
 
   std::unique_ptr<FarModel> model = first_weights(a, config);
   model->params().to(device, at::kFloat);

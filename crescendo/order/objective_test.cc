@@ -213,7 +213,10 @@ TEST(Objective, WeightsFollowThePaper) {
 TEST(Objective, DoesNotDependOnTheSplit) {
   const at::NoGradGuard no_grad;
   const Batch batch(6);
-  for (const ObjectiveOptions& preset : {paper_objective(), published_objective()}) {
+  ObjectiveOptions visible;  // images that hide tokens beside some that hide none
+  visible.mask = MaskDraw::kCosine;
+  visible.visible_level = 2;
+  for (const ObjectiveOptions& preset : {paper_objective(), published_objective(), visible}) {
     ObjectiveOptions o = plain(preset);
     o.label_dropout = 0.5;
     o.input_noise = 0.5;
@@ -357,32 +360,24 @@ TEST(Objective, TruncatedNormalMaskRatio) {
   }
 }
 
-// Level i meets what the sampler's cosine hides between steps i and i + 1.
+// Level i meets what the sampler's cosine hides between steps i and i + 1, or between levels up to the visible one.
 TEST(Objective, CosineMaskRatio) {
-  ObjectiveOptions o;
-  o.mask = MaskDraw::kCosine;
-  const Shares s(o);
-  const auto edge = [](double i) { return std::cos(std::numbers::pi / 2 * i / 8); };
-  for (int64_t i = 0; i < 8; ++i) {
-    const auto x = static_cast<double>(i);
-    EXPECT_GE(s.at_level(i).min().item<double>(), edge(x + 1)) << i;
-    EXPECT_LE(s.at_level(i).max().item<double>(), edge(x) + kCeil) << i;
-    EXPECT_GT(s.at_level(i).max().item<double>() - s.at_level(i).min().item<double>(),
-              0.9 * (edge(x) - edge(x + 1)) - kCeil);
-  }
-}
-
-// The same cosine, ended at a level; what the sampler's option of that name hides at a level is in its range.
-TEST(Objective, VisibleLevelEndsTheMasks) {
-  ObjectiveOptions o;
-  o.mask = MaskDraw::kCosine;
-  o.visible_level = 5;
-  const Shares s(o);
-  const auto edge = [](double i) { return std::cos(std::numbers::pi / 2 * i / 5); };
-  for (int64_t i = 0; i < 8; ++i) {
-    const auto x = static_cast<double>(i);
-    EXPECT_GE(s.at_level(i).min().item<double>(), i < 5 ? edge(x + 1) : 0) << i;
-    EXPECT_LE(s.at_level(i).max().item<double>(), i < 5 ? edge(x) + kCeil : 0) << i;
+  for (const int64_t visible_level : {0, 5}) {
+    ObjectiveOptions o;
+    o.mask = MaskDraw::kCosine;
+    o.visible_level = visible_level;
+    const Shares s(o);
+    const int64_t end = visible_level ? visible_level : 8;
+    const auto edge = [&](int64_t i) {
+      return std::cos(std::numbers::pi / 2 * static_cast<double>(i) / static_cast<double>(end));
+    };
+    for (int64_t i = 0; i < end; ++i) {
+      const double low = s.at_level(i).min().item<double>(), high = s.at_level(i).max().item<double>();
+      EXPECT_GE(low, edge(i + 1)) << i;
+      EXPECT_LE(high, edge(i) + kCeil) << i;
+      EXPECT_GT(high - low, 0.9 * (edge(i) - edge(i + 1)) - kCeil) << i;
+    }
+    for (int64_t i = end; i < 8; ++i) EXPECT_EQ(s.at_level(i).max().item<double>(), 0) << i;
   }
 }
 

@@ -1,5 +1,6 @@
 // One inner step of the diffusion head: (x_t, y) -> eps and variance fraction for every token, guided.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <vector>

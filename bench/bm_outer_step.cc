@@ -1,5 +1,6 @@
 // One outer step: the transformer once over every token, then the inner steps of the diffusion head, guided.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -53,7 +54,8 @@ Tensor plain(const FarModel& model, const Tensor& condition, int64_t inner_steps
     if (i == 0) return unpatchify(mean.view({batch, m.tokens(), channels}), m);
     const double low = std::log(beta * (1 - before) / (1 - a)), high = std::log(beta);
     const Tensor log_variance = low + (conditional[1] + 1) / 2 * (high - low);
-    x = mean + kTemperature * at::exp(log_variance / 2) * noise.steps(0, inner_steps - 1 - i, 1).reshape({rows, channels});
+    x = mean +
+        kTemperature * at::exp(log_variance / 2) * noise.steps(0, inner_steps - 1 - i, 1).reshape({rows, channels});
   }
   return {};
 }

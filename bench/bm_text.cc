@@ -1,5 +1,6 @@
 // The text side: reading a text as tokens, and a pass of Qwen2 over a prompt.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <string>
 #include <vector>

@@ -1,9 +1,12 @@
 # Everything Crescendo links against, in one place. docs/dependencies.md says why each is here.
 
-# Ampere and Hopper, and code that later ones translate. A LibTorch for CUDA enables the language itself, and CMake's own
-# choice may be one that nvcc no longer knows.
+# Ampere and Hopper, and code that later ones translate. A LibTorch for CUDA enables the language itself and brings its
+# own flags for the list that it is given; without one it takes the GPU of this machine, or an old list without that code.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80 90)
+endif()
+if(NOT DEFINED TORCH_CUDA_ARCH_LIST AND NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
+  set(TORCH_CUDA_ARCH_LIST "8.0;9.0+PTX")
 endif()
 
 # Debian's TorchConfig warns about the parts it leaves out; only real failures matter here.

@@ -1,5 +1,6 @@
 // crescendo text: the text encoder's two halves, strings -> token ids and token ids -> states.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <iostream>
 #include <memory>

@@ -1,5 +1,6 @@
 // crescendo tokenizer: train a KL-VAE, and images <-> moments and latents.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>

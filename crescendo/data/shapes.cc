@@ -94,10 +94,12 @@ struct Spans {
   std::array<Span, 8> items;
   size_t count = 0;
   void add(double begin, double end) {
-    if (end > begin && count < items.size()) items[count++] = {begin, end};
+    if (!(end > begin) || count == items.size()) return;
+    size_t place = count++;
+    for (; place > 0 && items[place - 1].begin > begin; --place) items[place] = items[place - 1];
+    items[place] = {begin, end};
   }
   void merge() {
-    std::sort(items.begin(), items.begin() + count, [](const Span& a, const Span& b) { return a.begin < b.begin; });
     size_t kept = 0;
     for (size_t i = 0; i < count; ++i) {
       if (kept > 0 && items[i].begin <= items[kept - 1].end)

@@ -1,6 +1,7 @@
 #include "crescendo/diffusion/fused_head.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

@@ -1,6 +1,7 @@
 #include "crescendo/diffusion/int8_product.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "crescendo/core/device.h"

@@ -1,6 +1,7 @@
 #include "crescendo/order/sample.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,7 @@
 // The published sizes end to end: B, L and H with random weights, the full KL-16 decoder, 256 x 256 pictures. Few
 // steps, but every layer at its full width.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

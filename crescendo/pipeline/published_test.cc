@@ -1,6 +1,7 @@
 // Published checkpoints through the program's own path: file -> model directory -> Pipeline, against what the published
 // code answers.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "crescendo/pipeline/convert.h"

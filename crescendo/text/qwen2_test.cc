@@ -1,6 +1,7 @@
 #include "crescendo/text/qwen2.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 

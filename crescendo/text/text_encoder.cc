@@ -1,6 +1,7 @@
 #include "crescendo/text/text_encoder.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <unordered_map>

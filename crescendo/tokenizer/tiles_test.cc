@@ -1,6 +1,7 @@
 #include "crescendo/tokenizer/tiles.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "tests/support.h"

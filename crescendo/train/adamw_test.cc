@@ -1,6 +1,7 @@
 #include "crescendo/train/adamw.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>  // backward() needs autograd linked in
 

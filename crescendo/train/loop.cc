@@ -1,6 +1,7 @@
 #include "crescendo/train/loop.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <fstream>

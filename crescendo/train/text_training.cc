@@ -1,6 +1,7 @@
 #include "crescendo/train/text_training.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"

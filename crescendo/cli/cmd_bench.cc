@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/kernels/device_memory.h"
 #include "crescendo/order/cost.h"
 #include "crescendo/order/sample.h"
 #include "crescendo/pipeline/model_dir.h"
@@ -172,7 +174,7 @@ void run(const Arguments& a) {
   double product = product_rate(device, s.model->dtype());
   const Timed t = run_once(a, s, sampler, plan);
   product = std::max(product, product_rate(device, s.model->dtype()));
-  const double peak_mb = peak_memory_mb();
+  const double peak_mb = peak_memory_mb(), peak_device_mb = static_cast<double>(peak_device_bytes(device)) / (1 << 20);
   const auto images = static_cast<double>(a.images);
   const PlanWork& work = cost.done;
   const double decode_flop = s.vae ? s.vae->decode_flop(s.info.model.latent_height, s.info.model.latent_width) : 0;
@@ -194,6 +196,7 @@ void run(const Arguments& a) {
               {"product_gflop_per_s", product / 1e9},
               {"share_of_product", work.total() * images / t.sample_s / product},
               {"peak_mb", peak_mb}};
+  if (!device.is_cpu()) out["peak_device_mb"] = peak_device_mb;
   if (a.check) {
     Sampler plain(*s.model, {.plain = true});
     const Timed reference = run_once(a, s, plain, plan);
@@ -211,8 +214,10 @@ void run(const Arguments& a) {
   std::printf("done %.2f of the %.2f TFLOP of the published code; %.0f %% of the product's %.1f GFLOP/s\n",
               work.total() / 1e12, cost.written.total() / 1e12, 100 * out["share_of_product"].get<double>(),
               product / 1e9);
-  std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB\n", s.load_s, first_step_s,
+  std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB", s.load_s, first_step_s,
               peak_mb);
+  if (!device.is_cpu()) std::printf(", on the device %.0f MB", peak_device_mb);
+  std::printf("\n");
   if (a.check)
     std::printf("plain path: %.3f s an image, %.2f times as long; relative difference of the latents %.1e\n",
                 out["plain_s_per_image"].get<double>(), out["plain_over_fast"].get<double>(),

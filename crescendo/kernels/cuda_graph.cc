@@ -1,11 +1,13 @@
-// What of CUDA needs LibTorch: its current stream, its allocator's graphs.
+// What of CUDA needs LibTorch: its current stream, its allocator's graphs and peak.
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <exception>
 
 #include "crescendo/kernels/cuda_stream.h"
+#include "crescendo/kernels/device_memory.h"
 #include "crescendo/kernels/graph.h"
 
 namespace crescendo {
@@ -48,6 +50,12 @@ void* current_cuda_stream() { return c10::cuda::getCurrentCUDAStream().stream();
 std::unique_ptr<Graph> device_graph(c10::Device device) {
   if (!device.is_cuda()) return nullptr;
   return std::make_unique<CudaGraph>();
+}
+
+int64_t peak_device_bytes(c10::Device device) {
+  if (!device.is_cuda()) return 0;
+  const auto index = device.has_index() ? device.index() : c10::cuda::current_device();
+  return c10::cuda::CUDACachingAllocator::getDeviceStats(index).allocated_bytes[0].peak;  // 0: of all pools
 }
 
 }  // namespace crescendo

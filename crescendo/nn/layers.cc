@@ -8,8 +8,12 @@ namespace crescendo {
 
 Tensor Dropout::operator()(const Tensor& x) const {
   if (rate <= 0.0) return x;
-  const c10::optional<at::Generator> source = generator ? c10::optional<at::Generator>(*generator) : c10::nullopt;
-  return x * at::empty_like(x, x.options().requires_grad(false)).bernoulli_(1 - rate, source).div_(1 - rate);
+  const Tensor kept = at::empty_like(x, x.options().requires_grad(false));
+  if (generator)
+    kept.bernoulli_(1 - rate, *generator);
+  else
+    kept.bernoulli_(1 - rate);
+  return x * kept.div_(1 - rate);
 }
 
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, Init init)

@@ -415,6 +415,12 @@ train() {
   ok "$@" --out more --resume --set train.images=32
   ok train --resume --out more --set train.images=48
   ok generate --model more/model --prompt "a photo of a red circle" --out text.png
+  # What the sampler would do otherwise than training did.
+  ok train train.json --out others --set train.images=8 --set objective.mask=off --set sampler.visible_level=3
+  is "masks that training did not have are not spoken of" grep -q 'objective.mask is off, model.masked true' stderr
+  is "tokens that the sampler shows are not spoken of" grep -q 'objective.visible_level is 0, sampler.visible_level 3' stderr
+  ok train train.json --out alike --set train.images=8
+  is "a warning about masks where there is nothing to warn of" [ "$(grep -c 'objective\.' stderr)" -eq 0 ]
   # Samples and scores of the classes that the detector knows.
   ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
   is "no sheet of samples" [ -s samples/samples/0000000064.png ]

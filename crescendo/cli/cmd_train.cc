@@ -172,6 +172,22 @@ std::unique_ptr<FarModel> first_weights(const Arguments& a, const TrainConfig& c
   return load_model(init, from, at::kCPU, at::kFloat);
 }
 
+// The model's own word and the sampler's options say how masks are drawn when it is used; training may say otherwise.
+void check_masks(const TrainConfig& config) {
+  const bool masked = config.objective.mask != MaskDraw::kOff;
+  if (masked != config.model.masked)
+    log_warning(concat("objective.mask is ", enum_name(config.objective.mask), ", model.masked ",
+                       config.model.masked ? "true" : "false", ": the model will be sampled ",
+                       masked ? "without masks, but trained with" : "with masks, but trained without",
+                       "; --set model.masked=", masked ? "true" : "false"));
+  const int64_t visible = config.objective.visible_level;
+  check_usage(visible <= config.model.levels, "objective.visible_level must be in 0..", config.model.levels,
+              " for this model, got ", visible);
+  if (visible != config.sampler.visible_level)
+    log_warning(concat("objective.visible_level is ", visible, ", sampler.visible_level ", config.sampler.visible_level,
+                       ": the sampler stored with the model will hide other tokens than training did"));
+}
+
 void run(Arguments& a) {
   a.common.apply();
   Recipe recipe = resolve(a);
@@ -200,12 +216,7 @@ void run(Arguments& a) {
     for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
   }
   make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
-  const int64_t visible = config.objective.visible_level;
-  check_usage(visible <= config.model.levels, "objective.visible_level must be in 0..", config.model.levels,
-              " for this model, got ", visible);
-  if (visible != config.sampler.visible_level)
-    log_warning(concat("objective.visible_level is ", visible, ", sampler.visible_level ", config.sampler.visible_level,
-                       ": the sampler stored with the model will hide other tokens than training did"));
+  check_masks(config);
 
   std::unique_ptr<FarModel> model = first_weights(a, config);
   model->params().to(device, at::kFloat);

@@ -196,7 +196,7 @@ void run(const Arguments& a) {
               {"product_gflop_per_s", product / 1e9},
               {"share_of_product", work.total() * images / t.sample_s / product},
               {"peak_mb", peak_mb}};
-  if (!device.is_cpu()) out["peak_device_mb"] = peak_device_mb;
+  if (peak_device_mb > 0) out["peak_device_mb"] = peak_device_mb;
   if (a.check) {
     Sampler plain(*s.model, {.plain = true});
     const Timed reference = run_once(a, s, plain, plan);
@@ -216,7 +216,7 @@ void run(const Arguments& a) {
               product / 1e9);
   std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB", s.load_s, first_step_s,
               peak_mb);
-  if (!device.is_cpu()) std::printf(", on the device %.0f MB", peak_device_mb);
+  if (peak_device_mb > 0) std::printf(", on the device %.0f MB", peak_device_mb);
   std::printf("\n");
   if (a.check)
     std::printf("plain path: %.3f s an image, %.2f times as long; relative difference of the latents %.1e\n",

@@ -187,12 +187,14 @@ generate() {
   few="generate --model $model --class 1 --seed 1 --no-metadata --diffusion-steps 3:6:3"
   ok $few --solver dpmpp-2m --out few.png
   ok $few --solver dpmpp-3s --out order.png
+  ok $few --solver dpmpp-2m-sde --out sde.png
+  ok $few --solver dpmpp-2m --end-timestep 40 --out end.png
   ok $few --solver dpmpp-2m --draft-timestep 500 --out draft.png
   ok $few --solver dpmpp-2m --cfg-interval 1:1 --out interval.png
   ok $few --solver dpmpp-2m --visible-level 2 --out visible.png
   ok $few --solver dpmpp-2m --dtype bf16 --out bf16.png
   ok $few --solver dpmpp-2m --int8 --out int8.png
-  for other in order draft interval visible bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  for other in order sde end draft interval visible bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
   refuses 2 'the last one is 2' generate --model "$model" --class 1 --cfg-interval 0:9 --out x.png
 
   ok bench --model "$model" --images 2 --check --json --quiet

@@ -137,6 +137,7 @@ double warm_up(const Arguments& a, const Subject& s, Sampler& sampler, const Pla
   one.steps[0].inner_steps = 1;
   one.steps[0].draft = false;
   one.steps[0].start_timestep = 0;
+  one.steps[0].end_timestep = 0;
   const double first_step_s = run_once(a, s, sampler, one, 1).first_step_s;
   if (!s.model->device().is_cpu())
     for (const int64_t run : {2, 3}) run_once(a, s, sampler, plan, run);

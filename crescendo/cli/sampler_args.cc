@@ -31,6 +31,8 @@ void SamplerArgs::add(CLI::App& command) {
       ->group(group);
   command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
       ->group(group);
+  command.add_option("--end-timestep", end_timestep, "least noisy timestep of the inner steps, at or below the first")
+      ->group(group);
   command
       .add_option("--draft-timestep", draft_timestep,
                   "later outer steps start here, from the last prediction and noise, not from noise alone")
@@ -76,6 +78,7 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
   if (temperature) o.temperature = *temperature;
   if (diffusion_steps) o.diffusion_steps = parse_range(*diffusion_steps, "--diffusion-steps");
   if (start_timestep) o.start_timestep = *start_timestep;
+  if (end_timestep) o.end_timestep = *end_timestep;
   if (draft_timestep) o.draft_timestep = *draft_timestep;
   if (solver) o.solver = parse_enum<Solver>(*solver, "--solver");
   return o;

@@ -30,10 +30,12 @@ const std::vector<double>& training_alpha_bar() {
 
 double log_snr_of(double alpha_bar) { return 0.5 * std::log(alpha_bar / (1 - alpha_bar)); }
 
-void check_respacing(int64_t steps, int64_t start) {
+void check_respacing(int64_t steps, int64_t start, int64_t end) {
   check_usage(start >= 0 && start < kTrainingTimesteps, "the first timestep must be in 0..", kTrainingTimesteps - 1,
               ", got ", start);
-  check_usage(steps >= 1 && steps <= start + 1, "diffusion steps must be in 1..", start + 1, ", got ", steps);
+  check_usage(end >= 0 && end <= start, "the last timestep must be in 0..", start, ", where the first is, got ", end);
+  check_usage(steps >= 1 && steps <= start - end + 1, "diffusion steps must be in 1..", start - end + 1, ", got ",
+              steps);
 }
 
 }  // namespace
@@ -64,23 +66,23 @@ Schedule schedule_of(const std::vector<int64_t>& timesteps) {
   return s;
 }
 
-std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start) {
-  check_respacing(steps, start);
-  if (steps == 1) return {0};
+std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start, int64_t end) {
+  check_respacing(steps, start, end);
+  if (steps == 1) return {end};
   std::vector<int64_t> timesteps;
-  const double stride = static_cast<double>(start) / static_cast<double>(steps - 1);
-  double at = 0.0;
+  const double stride = static_cast<double>(start - end) / static_cast<double>(steps - 1);
+  auto at = static_cast<double>(end);
   for (int64_t i = 0; i < steps; ++i, at += stride) timesteps.push_back(static_cast<int64_t>(std::nearbyint(at)));
   return timesteps;
 }
 
-std::vector<int64_t> log_snr_timesteps(int64_t steps, int64_t start) {
-  check_respacing(steps, start);
+std::vector<int64_t> log_snr_timesteps(int64_t steps, int64_t start, int64_t end) {
+  check_respacing(steps, start, end);
   if (steps == 1) return {start};
   const auto log_snr = [](int64_t t) { return log_snr_of(training_alpha_bar()[static_cast<size_t>(t)]); };
-  const double low = log_snr(start), high = log_snr(0);
-  std::vector<int64_t> timesteps{0};
-  int64_t t = 0;
+  const double low = log_snr(start), high = log_snr(end);
+  std::vector<int64_t> timesteps{end};
+  int64_t t = end;
   for (int64_t i = 1; i < steps; ++i) {
     const double wanted = high + (low - high) * static_cast<double>(i) / static_cast<double>(steps - 1);
     // log_snr falls with t. Each step lies above the last, and leaves room for those to come.

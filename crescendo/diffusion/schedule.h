@@ -28,12 +28,12 @@ struct Schedule {
 // All kTrainingTimesteps steps.
 const Schedule& training_schedule();
 
-// T of the original steps 0..start: the stride start / (T - 1) is added up in double and each sum rounded half to even;
-// T = 1 takes t = 0. Needs 1 <= T <= start + 1 <= kTrainingTimesteps.
-std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start = kTrainingTimesteps - 1);
-// T of the original steps 0..start, evenly spread by log_snr and not by t: few steps are best spent so (Lu et al. 2022,
-// section 3). T = 1 takes `start`. Needs 1 <= T <= start + 1.
-std::vector<int64_t> log_snr_timesteps(int64_t steps, int64_t start);
+// T of the original steps end..start: the stride (start - end) / (T - 1) is added up in double and each sum rounded
+// half to even; T = 1 takes `end`. Needs 0 <= end <= start < kTrainingTimesteps and 1 <= T <= start - end + 1.
+std::vector<int64_t> respaced_timesteps(int64_t steps, int64_t start = kTrainingTimesteps - 1, int64_t end = 0);
+// T of the original steps end..start, evenly spread by log_snr and not by t: few steps are best spent so (Lu et al.
+// 2022, section 3). T = 1 takes `start`. Needs what respaced_timesteps needs.
+std::vector<int64_t> log_snr_timesteps(int64_t steps, int64_t start, int64_t end = 0);
 Schedule respace(int64_t steps);
 // The schedule that visits exactly these original timesteps, increasing.
 Schedule schedule_of(const std::vector<int64_t>& timesteps);

@@ -93,6 +93,22 @@ TEST(Schedule, SpreadByLogSnr) {
         << i;
   }
   EXPECT_CONTAINS(test::usage_error_of([] { log_snr_timesteps(12, 10); }), "must be in 1..11, got 12");
+  // The same between other ends.
+  const Schedule between = schedule_of(log_snr_timesteps(9, 980, 40));
+  EXPECT_EQ(between.timesteps.front(), 40);
+  EXPECT_EQ(between.timesteps.back(), 980);
+  const double part = (between.log_snr(0) - between.log_snr(8)) / 8;
+  for (int64_t i = 1; i < 9; ++i) EXPECT_NEAR(between.log_snr(i - 1) - between.log_snr(i), part, 0.03) << i;
+  EXPECT_EQ(log_snr_timesteps(11, 20, 10), respaced_timesteps(11, 20, 10));  // all of them
+}
+
+TEST(Schedule, EndsAboveNoNoise) {
+  EXPECT_EQ(respaced_timesteps(3, 100, 10), (std::vector<int64_t>{10, 55, 100}));
+  EXPECT_EQ(respaced_timesteps(1, 100, 10), std::vector<int64_t>{10});
+  EXPECT_EQ(respaced_timesteps(1, 10, 10), std::vector<int64_t>{10});
+  EXPECT_CONTAINS(test::usage_error_of([] { respaced_timesteps(2, 10, 11); }), "must be in 0..10");
+  EXPECT_CONTAINS(test::usage_error_of([] { respaced_timesteps(2, 10, -1); }), "must be in 0..10");
+  EXPECT_CONTAINS(test::usage_error_of([] { respaced_timesteps(8, 10, 4); }), "must be in 1..7, got 8");
 }
 
 TEST(Schedule, OneStepIsTheLeastNoisy) {

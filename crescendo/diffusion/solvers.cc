@@ -83,13 +83,19 @@ struct Scales {
     const double h = s.log_snr(to) - s.log_snr(from);
     return x * (sigma(to) / sigma(from)) - d * (alpha(to) * std::expm1(-h));
   }
+  // The same of the process that adds `noise`.
+  Tensor advance(const Tensor& x, const Tensor& d, int64_t from, int64_t to, const Tensor& noise) const {
+    const double h = s.log_snr(to) - s.log_snr(from);
+    return x * (sigma(to) / sigma(from) * std::exp(-h)) - d * (alpha(to) * std::expm1(-2 * h)) +
+           noise * (sigma(to) * std::sqrt(-std::expm1(-2 * h)));
+  }
 };
 
-}  // namespace
+// Advances x along d from inner step i to i - 1.
+using AdvanceFn = std::function<Tensor(const Tensor& x, const Tensor& d, int64_t i)>;
 
-Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
-  const Scales scales{s};
-  x = x * temperature;
+Tensor multistep_of_order_two(const DenoiseFn& denoise, const Scales& scales, Tensor x, const AdvanceFn& advance) {
+  const Schedule& s = scales.s;
   Tensor before;  // the estimate of x_0 one step earlier
   for (int64_t i = s.steps() - 1; i > 0; --i) {
     const Tensor x0 = scales.predicted_x0(denoise, x, i);
@@ -98,10 +104,27 @@ Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, doub
       const double r = (s.log_snr(i) - s.log_snr(i + 1)) / (s.log_snr(i - 1) - s.log_snr(i));
       d = x0 + (x0 - before) / (2 * r);
     }
-    x = scales.advance(x, d, i, i - 1);
+    x = advance(x, d, i);
     before = x0;
   }
   return scales.predicted_x0(denoise, x, 0);
+}
+
+}  // namespace
+
+Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
+  const Scales scales{s};
+  return multistep_of_order_two(denoise, scales, x * temperature, [&](const Tensor& now, const Tensor& d, int64_t i) {
+    return scales.advance(now, d, i, i - 1);
+  });
+}
+
+Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
+                         double temperature) {
+  const Scales scales{s};
+  return multistep_of_order_two(denoise, scales, std::move(x), [&](const Tensor& now, const Tensor& d, int64_t i) {
+    return scales.advance(now, d, i, i - 1, noise(s.steps() - 1 - i) * temperature);
+  });
 }
 
 Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
@@ -142,17 +165,19 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
       return ddim_sample(denoise, s, std::move(x), noise, temperature);
     case Solver::kDpm2m:
       return dpm_2m_sample(denoise, s, std::move(x), temperature);
+    case Solver::kDpm2mSde:
+      return dpm_2m_sde_sample(denoise, s, std::move(x), noise, temperature);
     case Solver::kDpm3s:
       return dpm_3s_sample(denoise, s, std::move(x), temperature);
   }
   fail("solve: no solver number ", static_cast<int>(solver));
 }
 
-Schedule solver_schedule(Solver solver, int64_t steps, int64_t start) {
+Schedule solver_schedule(Solver solver, int64_t steps, int64_t start, int64_t end) {
   constexpr int64_t kTop = kTrainingTimesteps - 1, kDeterministicStart = 980;
   if (start == 0) start = solver == Solver::kDdpm ? kTop : kDeterministicStart;
-  const bool by_log_snr = solver == Solver::kDpm2m || solver == Solver::kDpm3s;
-  return schedule_of(by_log_snr ? log_snr_timesteps(steps, start) : respaced_timesteps(steps, start));
+  const bool by_log_snr = solver != Solver::kDdpm && solver != Solver::kDdim;
+  return schedule_of(by_log_snr ? log_snr_timesteps(steps, start, end) : respaced_timesteps(steps, start, end));
 }
 
 }  // namespace crescendo

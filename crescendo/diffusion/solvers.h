@@ -19,11 +19,14 @@ using DenoiseFn = std::function<Denoised(const Tensor& x, int64_t i)>;
 // Noise added after the n-th evaluation, n = 0 at the noisiest step: (M, C).
 using StepNoiseFn = std::function<Tensor(int64_t n)>;
 
-enum class Solver { kDdpm, kDdim, kDpm2m, kDpm3s };
+enum class Solver { kDdpm, kDdim, kDpm2m, kDpm2mSde, kDpm3s };
 constexpr auto enum_table(Solver) {
   return std::array{EnumName{Solver::kDdpm, "ddpm"}, EnumName{Solver::kDdim, "ddim"},
-                    EnumName{Solver::kDpm2m, "dpmpp-2m"}, EnumName{Solver::kDpm3s, "dpmpp-3s"}};
+                    EnumName{Solver::kDpm2m, "dpmpp-2m"}, EnumName{Solver::kDpm2mSde, "dpmpp-2m-sde"},
+                    EnumName{Solver::kDpm3s, "dpmpp-3s"}};
 }
+// Whether noise is added between evaluations; the others take none.
+constexpr bool adds_noise(Solver solver) { return solver == Solver::kDdpm || solver == Solver::kDpm2mSde; }
 
 // Ancestral sampling with the learned variance (Nichol and Dhariwal 2021); `temperature` scales the noise of each step.
 Tensor ddpm_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
@@ -40,13 +43,19 @@ Tensor ddim_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x,
 Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
 Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
 
+// SDE-DPM-Solver++ 2M (Lu et al. 2022, section 3.4 and appendix): the same order and direction, for the reverse process
+// that adds noise after each step, scaled by `temperature`.
+Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
+                         double temperature);
+
 Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
              double temperature);
 
-// The respacing of a solver: `steps` timesteps from 0 to `start`, spread by log_snr for DPM-Solver++. A start of 0 is
-// the solver's own: 999 for DDPM, as published, 980 for the others. At t = 999 an error of the head in eps is
+// The respacing of a solver: `steps` timesteps from `end` to `start`, spread by log_snr for DPM-Solver++. A start of 0
+// is the solver's own: 999 for DDPM, as published, 980 for the others. At t = 999 an error of the head in eps is
 // multiplied by 316 (T = 100) up to 4485 (T = 8), at 960 by less than one, so a model that has not been trained for
-// long should start lower.
-Schedule solver_schedule(Solver solver, int64_t steps, int64_t start = 0);
+// long should start lower. What the last evaluation says of x_0 is the result, so an end above 0 spares the steps
+// where little noise is left: three tenths of the span of log_snr lie below t = 40, where sigma is 0.075.
+Schedule solver_schedule(Solver solver, int64_t steps, int64_t start = 0, int64_t end = 0);
 
 }  // namespace crescendo

@@ -16,7 +16,7 @@ Tensor draw(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed));
 }
 
-constexpr std::array kSolvers{Solver::kDdpm, Solver::kDdim, Solver::kDpm2m, Solver::kDpm3s};
+constexpr std::array kSolvers{Solver::kDdpm, Solver::kDdim, Solver::kDpm2m, Solver::kDpm2mSde, Solver::kDpm3s};
 
 // A model that knows the answer: eps is what stands between x and x_0.
 DenoiseFn knows(const Tensor& x0, const Schedule& s, double fraction = 0) {
@@ -29,11 +29,12 @@ DenoiseFn knows(const Tensor& x0, const Schedule& s, double fraction = 0) {
 TEST(Solvers, RecoverTheImageFromAPerfectModel) {
   const Tensor x0 = draw({5, 16}, 1), x_T = draw({5, 16}, 2);
   for (const Solver solver : kSolvers) {
-    for (const int64_t steps : {1, 2, 8, 40}) {
-      const Schedule s = solver_schedule(solver, steps);
+    for (const auto& [steps, end] :
+         std::vector<std::pair<int64_t, int64_t>>{{1, 0}, {2, 0}, {8, 0}, {40, 0}, {8, 40}}) {
+      const Schedule s = solver_schedule(solver, steps, 0, end);
       const StepNoiseFn noise = [](int64_t n) { return draw({5, 16}, 100 + static_cast<uint64_t>(n)); };
       EXPECT_LT(relative_l2(solve(solver, knows(x0, s), s, x_T, noise, 1.0), x0), 1e-4)
-          << enum_name(solver) << " " << steps;
+          << enum_name(solver) << " " << steps << " " << end;
     }
   }
 }
@@ -53,7 +54,7 @@ TEST(Solvers, VisitEveryStepOnceFromTheNoisiest) {
     solve(solver, denoise, s, draw({2, 3}, 1), noise, 1.0);
     EXPECT_EQ(visited, (std::vector<int64_t>{5, 4, 3, 2, 1, 0}));
     // The last step adds none.
-    EXPECT_EQ(noises, solver == Solver::kDdpm ? (std::vector<int64_t>{0, 1, 2, 3, 4}) : std::vector<int64_t>{})
+    EXPECT_EQ(noises, adds_noise(solver) ? (std::vector<int64_t>{0, 1, 2, 3, 4}) : std::vector<int64_t>{})
         << enum_name(solver);
   }
 }
@@ -146,6 +147,43 @@ TEST(Solvers, HigherOrderComesCloserInTheSameSteps) {
   EXPECT_GT(std::log2(path_error(Solver::kDpm3s, 16) / path_error(Solver::kDpm3s, 31)), 2.3);
 }
 
+// What a sampler draws from that Gaussian is linear in its noises, so their responses, one a row, give its spread.
+double drawn_spread(Solver solver, int64_t steps, double temperature = 1) {
+  const Schedule s = solver_schedule(solver, steps, 980);
+  const Tensor impulses = at::eye(steps + 1, at::kDouble);  // the last row has none: the mean
+  const Tensor x = solve(
+      solver, gaussian_data(s), s, impulses.slice(1, 0, 1), [&](int64_t n) { return impulses.slice(1, n + 1, n + 2); },
+      temperature);
+  return (x - x[steps]).norm().item<double>();
+}
+
+TEST(Solvers, NoisyMultistepKeepsTheSpreadInFewSteps) {
+  EXPECT_NEAR(drawn_spread(Solver::kDpm2mSde, 200), 0.5, 1e-3);
+  const auto error = [](Solver solver, int64_t steps) { return std::abs(drawn_spread(solver, steps) - 0.5); };
+  EXPECT_LT(error(Solver::kDpm2mSde, 16), 0.3 * error(Solver::kDdpm, 16));
+  EXPECT_GT(std::log2(error(Solver::kDpm2mSde, 32) / error(Solver::kDpm2mSde, 64)), 1.5);  // of order two
+  EXPECT_LT(drawn_spread(Solver::kDpm2mSde, 16, 0.8), 0.47);                               // cooler is narrower
+}
+
+// One step written out for one number: from t = 400 to 0, where the estimate of x_0 is all that is known.
+TEST(Solvers, NoisyMultistepAddsWhatItForgets) {
+  const Schedule s = schedule_of({0, 400});
+  const double x = 0.7, eps = -0.3, z = 1.1, temperature = 0.6;
+  std::vector<double> seen;
+  const DenoiseFn denoise = [&](const Tensor& now, int64_t) -> Denoised {
+    seen.push_back(now.item<double>());
+    return {at::full({1, 1}, eps), {}};
+  };
+  const StepNoiseFn noise = [&](int64_t) { return at::full({1, 1}, z); };
+  dpm_2m_sde_sample(denoise, s, at::full({1, 1}, x), noise, temperature);
+  // Of x only what the shorter step of the posterior leaves: q(x_s | x_t, x_0), with its variance.
+  const double a = s.alpha_bar[1], before = s.alpha_bar[0], beta = 1 - a / before;
+  const double x0 = (x - std::sqrt(1 - a) * eps) / std::sqrt(a);
+  const double mean = (std::sqrt(before) * beta * x0 + std::sqrt(1 - beta) * (1 - before) * x) / (1 - a);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_NEAR(seen[1], mean + temperature * std::sqrt(beta * (1 - before) / (1 - a)) * z, 1e-5);
+}
+
 // 3S takes what remains of the evaluations in steps of lower order.
 TEST(Solvers, SingleStepTakesAnyNumberOfEvaluations) {
   for (int64_t steps = 2; steps <= 12; ++steps)
@@ -176,6 +214,8 @@ TEST(Solvers, SchedulesStartWhereTheSolverWants) {
   EXPECT_EQ(solver_schedule(Solver::kDdim, 1).timesteps, std::vector<int64_t>{0});
   EXPECT_EQ(solver_schedule(Solver::kDpm2m, 8).timesteps, log_snr_timesteps(8, 980));
   EXPECT_EQ(solver_schedule(Solver::kDdpm, 10, 960).timesteps.back(), 960);
+  EXPECT_EQ(solver_schedule(Solver::kDdim, 10, 960, 40).timesteps, respaced_timesteps(10, 960, 40));
+  EXPECT_EQ(solver_schedule(Solver::kDpm2mSde, 10, 0, 40).timesteps, log_snr_timesteps(10, 980, 40));
   EXPECT_CONTAINS(test::usage_error_of([] { solver_schedule(Solver::kDdpm, 12, 10); }),
                   "diffusion steps must be in 1..11, got 12");
 }

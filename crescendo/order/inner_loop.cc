@@ -53,8 +53,6 @@ Tensor guide(const Tensor& output, double scale) {
   return eps;
 }
 
-bool adds_noise(Solver solver) { return solver == Solver::kDdpm; }
-
 }  // namespace
 
 InnerLoop::InnerLoop(const Head& head, Execution execution) : head_(head), graphs_(std::move(execution.graphs)) {
@@ -67,11 +65,15 @@ void InnerLoop::prepare(const Plan& plan) {
   for (const Step& step : plan.steps) timesteps(step, plan.solver);
 }
 
+InnerLoop::Spacing InnerLoop::spacing(const Step& step, Solver solver) {
+  return {solver, step.inner_steps, step.start_timestep, step.end_timestep};
+}
+
 const InnerLoop::Timesteps& InnerLoop::timesteps(const Step& step, Solver solver) {
-  const auto [entry, is_new] = timesteps_.try_emplace({solver, step.inner_steps, step.start_timestep});
+  const auto [entry, is_new] = timesteps_.try_emplace(spacing(step, solver));
   Timesteps& t = entry->second;
   if (is_new) {
-    t.schedule = solver_schedule(solver, step.inner_steps, step.start_timestep);
+    t.schedule = solver_schedule(solver, step.inner_steps, step.start_timestep, step.end_timestep);
     t.embedding = head_.time_embedding(
         at::tensor(at::ArrayRef<int64_t>(t.schedule.timesteps), at::kLong).to(head_.input_proj().weight.device()));
   }
@@ -134,8 +136,8 @@ Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Te
   };
   if (!weights_ || !graphs_) return as_they_come();
   if (recorded_.size() >= kMostGraphs) recorded_.clear();
-  const auto [entry, first_time] = recorded_.try_emplace({solver, step.inner_steps, step.start_timestep, step.guidance,
-                                                          step.temperature, step.level, z.size(0), x_T.size(0)});
+  const auto [entry, first_time] = recorded_.try_emplace(
+      {spacing(step, solver), step.guidance, step.temperature, step.level, z.size(0), x_T.size(0)});
   std::optional<Recorded>& recorded = entry->second;
   if (first_time) return as_they_come();
   if (!recorded) {

@@ -46,13 +46,16 @@ class InnerLoop {
     Schedule schedule;
     Tensor embedding;  // (T, W)
   };
+  // Solver and the inner steps' number, start and end.
+  using Spacing = std::tuple<Solver, int64_t, int64_t, int64_t>;
   // All that is put down in a graph as a number.
-  using Key = std::tuple<Solver, int64_t, int64_t, double, double, double, int64_t, int64_t>;
+  using Key = std::tuple<Spacing, double, double, double, int64_t, int64_t>;
   struct Recorded {
     std::unique_ptr<Graph> graph;
     Tensor z, x_T, noise;  // what it reads
     Tensor tokens;         // what it writes
   };
+  static Spacing spacing(const Step& step, Solver solver);
   const Timesteps& timesteps(const Step& step, Solver solver);
   Tensor evaluate(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepNoiseFn& noise,
                   const std::function<void(int64_t n)>& on_evaluations);
@@ -64,7 +67,7 @@ class InnerLoop {
   GraphFactory graphs_;
   std::optional<FusedHead> weights_;
   std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and inner steps: a graph keeps to its buffers
-  std::map<std::tuple<Solver, int64_t, int64_t>, Timesteps> timesteps_;
+  std::map<Spacing, Timesteps> timesteps_;
   std::map<Key, std::optional<Recorded>> recorded_;
 };
 

@@ -25,6 +25,7 @@ struct Preset {
   int64_t inner_first, inner_last;
   Solver solver = Solver::kDdpm;
   int64_t start_timestep = 0;  // 0: the solver's own
+  int64_t end_timestep = 0;
 };
 
 const std::vector<Preset>& presets() {
@@ -221,7 +222,9 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     // A filter reads every token, so before it every token has been predicted: a draft for all of the next step.
     step.draft = o.draft_timestep > 0 && k > 0 && plan.steps[static_cast<size_t>(k - 1)].filter.has_value();
     step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep ? o.start_timestep : preset.start_timestep;
-    solver_schedule(plan.solver, step.inner_steps, step.start_timestep);  // throws where there is none
+    step.end_timestep = o.end_timestep.value_or(preset.end_timestep);
+    solver_schedule(plan.solver, step.inner_steps, step.start_timestep,
+                    step.end_timestep);  // throws where there is none
   }
   plan.filter = o.filter == FilterChoice::kModel     ? model.filter
                 : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial
@@ -239,6 +242,7 @@ Json plan_to_json(const Plan& plan) {
                      {"temperature", s.temperature},
                      {"inner_steps", s.inner_steps},
                      {"start_timestep", solver_schedule(plan.solver, 2, s.start_timestep).timesteps.back()},
+                     {"end_timestep", s.end_timestep},
                      {"draft", s.draft}});
   return {{"solver", enum_name(plan.solver)},
           {"filter", enum_name(plan.filter)},

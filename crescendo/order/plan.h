@@ -21,6 +21,7 @@ struct Step {
   double temperature = 1;         // scales the noise of the inner steps
   int64_t inner_steps = 100;      // T
   int64_t start_timestep = 0;     // noisiest t of the inner steps; 0 is the solver's own
+  int64_t end_timestep = 0;       // the least noisy one
   // The inner steps start from the previous step's prediction with the noise of start_timestep, not from noise alone.
   bool draft = false;
 };
@@ -62,6 +63,7 @@ struct SamplerOptions {
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   std::optional<Solver> solver;
   int64_t start_timestep = 0;
+  std::optional<int64_t> end_timestep;
   int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
   int64_t visible_level = 0;
@@ -82,6 +84,7 @@ struct SamplerOptions {
     v("solver", s.solver, "solver of the inner steps; null is the preset's");
     v("start_timestep", s.start_timestep,
       "noisiest timestep of the inner steps; 0 is the preset's, or the solver's own (ddpm: 999)");
+    v("end_timestep", s.end_timestep, "least noisy timestep of the inner steps; null is the preset's");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");

@@ -143,9 +143,9 @@ TEST(Plan, FastPresetsSpareInnerSteps) {
   const Plan paper = plan_of("paper");
   const struct {
     const char* name;
-    int64_t steps, start;
+    int64_t steps, start, end;
     Solver solver;
-  } expected[] = {{"fast", 20, 980, Solver::kDdpm}, {"turbo", 8, 0, Solver::kDpm2m}};
+  } expected[] = {{"fast", 20, 980, 0, Solver::kDdpm}, {"turbo", 8, 0, 0, Solver::kDpm2m}};
   for (const auto& e : expected) {
     Plan p = plan_of(e.name);
     EXPECT_EQ(p.solver, e.solver);
@@ -153,6 +153,8 @@ TEST(Plan, FastPresetsSpareInnerSteps) {
     p.solver = paper.solver;
     for (size_t k = 0; k < p.steps.size(); ++k) {
       EXPECT_EQ(p.steps[k].start_timestep, e.start);
+      EXPECT_EQ(p.steps[k].end_timestep, e.end);
+      p.steps[k].end_timestep = 0;
       p.steps[k].inner_steps = paper.steps[k].inner_steps;
       p.steps[k].start_timestep = 0;
     }
@@ -162,10 +164,12 @@ TEST(Plan, FastPresetsSpareInnerSteps) {
     o.solver = Solver::kDdim;
     o.diffusion_steps = {25};
     o.start_timestep = 999;
+    o.end_timestep = 3;
     p = make_plan(o, {});
     EXPECT_EQ(p.solver, Solver::kDdim);
     EXPECT_EQ(inner(p), Ints(10, 25));
     EXPECT_EQ(p.steps[3].start_timestep, 999);
+    EXPECT_EQ(p.steps[3].end_timestep, 3);
   }
 }
 
@@ -385,6 +389,7 @@ TEST(Plan, JsonTellsEveryStep) {
   EXPECT_EQ(json["steps"][1]["filter"], 12);
   EXPECT_EQ(json["steps"][3]["masked"], 232);
   EXPECT_EQ(json["steps"][0]["start_timestep"], 999);
+  EXPECT_EQ(json["steps"][0]["end_timestep"], 0);
   EXPECT_EQ(json["steps"][0]["draft"], false);
   EXPECT_EQ(json["solver"], "ddpm");
   EXPECT_EQ(json["filter"], "spatial");

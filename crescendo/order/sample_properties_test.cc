@@ -53,12 +53,17 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
     o.solver = Solver::kDpm2m;
     o.draft_timestep = 500;
   };
+  const auto noisy = [](SamplerOptions& o) {
+    o.solver = Solver::kDpm2mSde;
+    o.end_timestep = 40;
+  };
   const auto five = [](SamplerOptions& o) { o.steps = 5; };
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
       {"masks, ddpm", far.get(), tiny_plan(far->config())},
       {"no masks, ddpm", far.get(), tiny_plan(far->config(), mask_off)},
       {"masks, ddim", far.get(), tiny_plan(far->config(), ddim)},
       {"masks, dpmpp-2m, drafts", far.get(), tiny_plan(far->config(), drafts)},
+      {"masks, dpmpp-2m-sde", far.get(), tiny_plan(far->config(), noisy)},
       {"mar", mar.get(), tiny_plan(mar->config(), five)}};
   for (const auto& [name, model, plan] : cases) {
     const Tensor alone = sample_classes(*model, plan, {2}, {77});

@@ -5,7 +5,7 @@ every token, and once any outer step is guided all of them carry the uncondition
 only by accident (tables copied to the device at every step) is left out. Modules bear the published names, so that
 load_state_dict() takes published weights. PyTorch 1.13 or 2.x.
 
-Letters: B images, L tokens, C channels of a token, D width of the transformer, W width of the head, M rows of the head.
+Letters: B images, L tokens, C numbers of a token, D width of the transformer, W width of the head, M rows of the head.
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIDE, CHANNELS, LEVELS, CLASSES = 16, 16, 16, 1000
-TOKENS, BUFFER = SIDE * SIDE, 64  # L; copies of the class vector in front of the tokens
-TRAINING_TIMESTEPS, LATENT_SCALE = 1000, 0.2325
+TRAINING_TIMESTEPS = 1000
 PARTS = ("backbone", "head", "decode", "all")
+
+
+class DecoderSize(NamedTuple):
+    channels: tuple[int, ...] = (128, 128, 256, 256, 512)  # of every level, the finest first
+    blocks: int = 3  # of a level
+    groups: int = 32  # of a norm
+    middle: bool = True  # two blocks and attention before the first level
+    shuffle: int = 1  # side of the square of pixels that a position of the last level becomes
 
 
 class Size(NamedTuple):
@@ -38,13 +44,33 @@ class Size(NamedTuple):
     heads: int
     head_blocks: int
     head_width: int = 1024  # W
+    classes: int = 1000
+    buffer: int = 64  # copies of the class vector in front of the tokens
+    levels: int = 16
+    side: int = 16  # of the latent
+    channels: int = 16  # of the latent
+    patch: int = 1  # side of the square of the latent that is a token
+    latent_scale: float = 0.2325
+    decoder: DecoderSize = DecoderSize()
+
+    @property
+    def tokens(self) -> int:  # L
+        return (self.side // self.patch) ** 2
+
+    @property
+    def token(self) -> int:  # C
+        return self.channels * self.patch ** 2
 
 
 layer_norm = partial(nn.LayerNorm, eps=1e-6)
-group_norm = partial(nn.GroupNorm, 32, eps=1e-6)
 conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=1)
 
-SIZES = {"far-b": Size(768, 12, 12, 6), "far-l": Size(1024, 16, 16, 3), "far-h": Size(1280, 20, 16, 3)}
+SIZES = {
+    "far-b": Size(768, 12, 12, 6), "far-l": Size(1024, 16, 16, 3), "far-h": Size(1280, 20, 16, 3),
+    # The model in the box, so that times stand beside the quality that is measured with it.
+    "shapes-64": Size(192, 3, 6, 3, 256, classes=80, buffer=4, channels=3, patch=4, latent_scale=1.033,
+                      decoder=DecoderSize((64,), blocks=2, groups=16, middle=False, shuffle=4)),
+}
 
 
 # ---- Transformer: (tokens, class) -> z
@@ -72,41 +98,43 @@ class Block(nn.Module):
 class Far(nn.Module):
     def __init__(self, size: Size):
         super().__init__()
-        width = size.width
+        self.size, width = size, size.width
+        buffer, tokens = size.buffer, size.tokens
 
         def table(*shape: int) -> nn.Parameter:
             return nn.Parameter(0.02 * torch.randn(shape))
 
-        self.class_emb = nn.Embedding(CLASSES, width)
+        self.class_emb = nn.Embedding(size.classes, width)
         self.fake_latent, self.mask_token = table(1, width), table(1, 1, width)
-        self.encoder_pos_embed_learned = table(1, BUFFER + TOKENS, width)
-        self.decoder_pos_embed_learned = table(1, BUFFER + TOKENS, width)
-        self.diffusion_pos_embed_learned = table(1, TOKENS, width)
-        self.z_proj, self.z_proj_ln = nn.Linear(CHANNELS, width), layer_norm(width)
+        self.encoder_pos_embed_learned = table(1, buffer + tokens, width)
+        self.decoder_pos_embed_learned = table(1, buffer + tokens, width)
+        self.diffusion_pos_embed_learned = table(1, tokens, width)
+        self.z_proj, self.z_proj_ln = nn.Linear(size.token, width), layer_norm(width)
         self.encoder_blocks = nn.ModuleList(Block(width, size.heads) for _ in range(size.blocks))
         self.decoder_blocks = nn.ModuleList(Block(width, size.heads) for _ in range(size.blocks))
         self.encoder_norm, self.decoder_norm = layer_norm(width), layer_norm(width)
         self.decoder_embed = nn.Linear(width, width)
-        self.diffloss = nn.ModuleDict({"net": Head(width, size.head_width, size.head_blocks)})
+        self.diffloss = nn.ModuleDict({"net": Head(size.token, width, size.head_width, size.head_blocks)})
 
     def forward(self, tokens: Tensor, condition: Tensor, visible: Tensor | None) -> Tensor:
         """Tokens (B, L, C), class vectors (B, D), visible (B, L), as many in each row, or None for all: z (B, L, D)."""
-        x = self.z_proj(tokens) + self.encoder_pos_embed_learned[:, BUFFER:]
+        buffer = self.size.buffer
+        x = self.z_proj(tokens) + self.encoder_pos_embed_learned[:, buffer:]
         if visible is not None:
             x = x[visible].view(len(x), int(visible[0].sum()), x.shape[2])  # (B, V, D)
-        classes = condition.unsqueeze(1) + self.encoder_pos_embed_learned[:, :BUFFER]
+        classes = condition.unsqueeze(1) + self.encoder_pos_embed_learned[:, :buffer]
         x = self.z_proj_ln(torch.cat([classes, x], 1))
         for block in self.encoder_blocks:
             x = block(x)
-        x = self.decoder_embed(self.encoder_norm(x))  # (B, BUFFER + V, D)
+        x = self.decoder_embed(self.encoder_norm(x))  # (B, buffer + V, D)
         if visible is not None:
-            every = self.mask_token.to(x.dtype).repeat(len(x), TOKENS, 1)
-            every[visible] = x[:, BUFFER:].flatten(0, 1)
-            x = torch.cat([x[:, :BUFFER], every], 1)
+            every = self.mask_token.to(x.dtype).repeat(len(x), self.size.tokens, 1)
+            every[visible] = x[:, buffer:].flatten(0, 1)
+            x = torch.cat([x[:, :buffer], every], 1)
         x = x + self.decoder_pos_embed_learned
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_norm(x)[:, BUFFER:] + self.diffusion_pos_embed_learned
+        return self.decoder_norm(x)[:, buffer:] + self.diffusion_pos_embed_learned
 
 
 # ---- Diffusion head: (x_t, t, z, level) -> eps and variance fraction, a row per token
@@ -130,14 +158,14 @@ class HeadBlock(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, z_width: int, width: int, blocks: int):
+    def __init__(self, token: int, z_width: int, width: int, blocks: int):
         super().__init__()
         self.time_embed = nn.ModuleDict({"mlp": two_layers(256, width)})
         self.cond_embed, self.index_cond_embed = nn.Linear(z_width, width), nn.Linear(1, width)
-        self.input_proj = nn.Linear(CHANNELS, width)
+        self.input_proj = nn.Linear(token, width)
         self.res_blocks = nn.ModuleList(HeadBlock(width) for _ in range(blocks))
         self.final_layer = nn.ModuleDict(
-            {"adaLN_modulation": modulation(width, 2), "linear": nn.Linear(width, 2 * CHANNELS)})
+            {"adaLN_modulation": modulation(width, 2), "linear": nn.Linear(width, 2 * token)})
 
     def forward(self, x: Tensor, t: Tensor, z: Tensor, level: Tensor) -> Tensor:
         """x (M, C), t (M, 1), z (M, D), level (M, 1) -> (M, 2C)."""
@@ -151,13 +179,17 @@ class Head(nn.Module):
         return self.final_layer["linear"](F.layer_norm(x, x.shape[1:], eps=1e-6) * (1 + scale) + shift)
 
 
-# ---- Decoder of the KL-16 tokenizer: latent -> image
+# ---- Decoder of the tokenizer: latent -> image
+
+def group_norm(groups: int, channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
 
 class ResidualBlock(nn.Module):
-    def __init__(self, before: int, channels: int):
+    def __init__(self, before: int, channels: int, groups: int):
         super().__init__()
-        self.norm1, self.conv1 = group_norm(before), conv3x3(before, channels)
-        self.norm2, self.conv2 = group_norm(channels), conv3x3(channels, channels)
+        self.norm1, self.conv1 = group_norm(groups, before), conv3x3(before, channels)
+        self.norm2, self.conv2 = group_norm(groups, channels), conv3x3(channels, channels)
         self.nin_shortcut = nn.Identity() if before == channels else nn.Conv2d(before, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,9 +198,9 @@ class ResidualBlock(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int):
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(groups, channels)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,9 +210,10 @@ class SpatialAttention(nn.Module):
 
 
 class UpLevel(nn.Module):
-    def __init__(self, before: int, channels: int, doubles: bool):
+    def __init__(self, before: int, channels: int, size: DecoderSize, doubles: bool):
         super().__init__()
-        self.block = nn.ModuleList(ResidualBlock(channels if i else before, channels) for i in range(3))
+        self.block = nn.ModuleList(
+            ResidualBlock(channels if i else before, channels, size.groups) for i in range(size.blocks))
         self.upsample = nn.ModuleDict({"conv": conv3x3(channels, channels)} if doubles else {})
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,23 +223,26 @@ class UpLevel(nn.Module):
 
 
 class KlDecoder(nn.Module):
-    def __init__(self, channels: tuple[int, ...] = (128, 128, 256, 256, 512)):
+    def __init__(self, latent: int, size: DecoderSize):
         super().__init__()
+        channels, groups = size.channels, size.groups
         first, last = channels[0], channels[-1]
-        mid = {"block_1": ResidualBlock(last, last), "attn_1": SpatialAttention(last),
-               "block_2": ResidualBlock(last, last)}
-        up = [UpLevel(before, here, i > 0) for i, (before, here) in enumerate(zip(channels[1:] + (last,), channels))]
-        self.post_quant_conv = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        mid = {"block_1": ResidualBlock(last, last, groups), "attn_1": SpatialAttention(last, groups),
+               "block_2": ResidualBlock(last, last, groups)} if size.middle else {}
+        up = [UpLevel(before, here, size, i > 0)
+              for i, (before, here) in enumerate(zip(channels[1:] + (last,), channels))]
+        self.shuffle = size.shuffle
+        self.post_quant_conv = nn.Conv2d(latent, latent, 1)
         self.decoder = nn.ModuleDict({
-            "conv_in": conv3x3(CHANNELS, last), "mid": nn.ModuleDict(mid), "up": nn.ModuleList(up),
-            "norm_out": group_norm(first), "conv_out": conv3x3(first, 3)})
+            "conv_in": conv3x3(latent, last), "mid": nn.ModuleDict(mid), "up": nn.ModuleList(up),
+            "norm_out": group_norm(groups, first), "conv_out": conv3x3(first, 3 * size.shuffle ** 2)})
 
-    def forward(self, latent: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 3, 16 H, 16 W)
+    def forward(self, latent: Tensor) -> Tensor:  # (B, channels, side, side) -> (B, 3, height, width)
         parts = self.decoder
         x = parts["conv_in"](self.post_quant_conv(latent))
         for layer in [*parts["mid"].values(), *reversed(parts["up"])]:
             x = layer(x)
-        return parts["conv_out"](F.silu(parts["norm_out"](x)))
+        return F.pixel_shuffle(parts["conv_out"](F.silu(parts["norm_out"](x))), self.shuffle)
 
 
 # ---- Sampling
@@ -220,14 +256,14 @@ class Step(NamedTuple):  # an outer step, as in crescendo/order/plan.h
     inner_steps: int
 
 
-def make_plan(preset: str, steps: int, masks: bool, cfg: float, inner: tuple[int, int]) -> list[Step]:
+def make_plan(size: Size, preset: str, steps: int, masks: bool, cfg: float, inner: tuple[int, int]) -> list[Step]:
     paper, last = preset == "paper", max(steps - 1, 1)
-    levels = [int(k * (LEVELS - 1) / last + 0.5) for k in range(steps)] if paper else [0, *range(2, 11)][:steps]
+    levels = [int(k * (size.levels - 1) / last + 0.5) for k in range(steps)] if paper else [0, *range(2, 11)][:steps]
     ramp = steps - 1 if paper else steps  # guidance as published ends one step short of cfg
     return [Step(
         level=levels[k],
         filter=levels[k + 1] if k + 1 < steps else None,
-        masked=int(TOKENS * math.cos(math.pi / 2 * k / steps)) if masks else 0,
+        masked=int(size.tokens * math.cos(math.pi / 2 * k / steps)) if masks else 0,
         guidance=1 + (cfg - 1) * k / ramp if ramp else cfg,
         temperature=1.0 if paper else 0.8 + 0.2 * (1 - math.cos(math.pi / 2 * (k + 1) / steps)),
         inner_steps=int(inner[0] + k / last * (inner[1] - inner[0]) + 0.5) if steps > 1 else inner[1],
@@ -255,7 +291,7 @@ def respaced_timesteps(steps: int) -> list[int]:
 def denoise(head: Head, z: Tensor, step: Step, guided: bool, draw: Callable[[], Tensor]) -> Tensor:
     """Ancestral sampling with the learned variance: z (B or 2B, L, D), the conditional half first -> (B, L, C)."""
     timesteps, alpha_bar = respaced_timesteps(step.inner_steps), cosine_alpha_bar()
-    z = z.flatten(0, 1)
+    tokens, z = z.shape[1], z.flatten(0, 1)
     x = draw().flatten(0, 1)  # (M, C)
     level = torch.full((len(z), 1), float(step.level), device=z.device)
     for i in reversed(range(step.inner_steps)):
@@ -273,12 +309,21 @@ def denoise(head: Head, z: Tensor, step: Step, guided: bool, draw: Callable[[], 
             low, high = math.log(beta * (1 - before) / (1 - now)), math.log(beta)
             log_variance = low + (fraction + 1) / 2 * (high - low)
             x = x + torch.exp(log_variance / 2) * draw().flatten(0, 1) * step.temperature
-    return x.unflatten(0, (-1, TOKENS))
+    return x.unflatten(0, (-1, tokens))
 
 
-def lowpass(latent: Tensor, level: int) -> Tensor:
-    small = F.adaptive_avg_pool2d(latent, math.ceil(SIDE * level / LEVELS))
-    return F.interpolate(small, size=(SIDE, SIDE), mode="bicubic", align_corners=False)
+def lowpass(latent: Tensor, level: int, levels: int) -> Tensor:
+    side = latent.shape[2]
+    small = F.adaptive_avg_pool2d(latent, math.ceil(side * level / levels))
+    return F.interpolate(small, size=(side, side), mode="bicubic", align_corners=False)
+
+
+def latent_of(tokens: Tensor, size: Size) -> Tensor:  # (B, L, C) -> (B, channels, side, side)
+    return F.fold(tokens.transpose(1, 2), (size.side, size.side), size.patch, stride=size.patch)
+
+
+def tokens_of(latent: Tensor, size: Size) -> Tensor:
+    return F.unfold(latent, size.patch, stride=size.patch).transpose(1, 2)
 
 
 def seconds(device: torch.device) -> float:
@@ -289,14 +334,14 @@ def seconds(device: torch.device) -> float:
 
 def sample(model: Far, labels: Tensor, plan: list[Step], draw: Callable[[], Tensor], place: Tensor,
            times: dict[str, float]) -> Tensor:
-    """Labels (B) -> latents (B, C, H, W). draw() gives normal numbers (B, L, C); place (B, L) says where each position
-    stands in the order: it is hidden while that is below the number of masked tokens."""
-    guided = any(step.guidance != 1 for step in plan)
+    """Labels (B) -> latents (B, channels, side, side). draw() gives normal numbers (B, L, C); place (B, L) says where
+    each position stands in the order: it is hidden while that is below the number of masked tokens."""
+    size, guided = model.size, any(step.guidance != 1 for step in plan)
     condition = model.class_emb(labels)
     if guided:
         condition = torch.cat([condition, model.fake_latent.expand_as(condition)])
     twice = 2 if guided else 1
-    tokens = torch.zeros(len(labels), TOKENS, CHANNELS, device=labels.device)  # x_0: nothing is known yet
+    tokens = torch.zeros(len(labels), size.tokens, size.token, device=labels.device)  # x_0: nothing is known yet
     for k, step in enumerate(plan):
         start_s = seconds(labels.device)
         visible = (place >= step.masked).repeat(twice, 1) if step.masked else None
@@ -305,9 +350,9 @@ def sample(model: Far, labels: Tensor, plan: list[Step], draw: Callable[[], Tens
         tokens = denoise(model.diffloss["net"], z, step, guided, draw)
         times["head"] += seconds(labels.device) - backbone_s
         times["backbone"] += backbone_s - start_s
-        latent = tokens.transpose(1, 2).unflatten(2, (SIDE, SIDE))
+        latent = latent_of(tokens, size)
         if step.filter is not None:
-            tokens = lowpass(latent, step.filter).flatten(2).transpose(1, 2)
+            tokens = tokens_of(lowpass(latent, step.filter, size.levels), size)
         if k + 1 < len(plan) and plan[k + 1].masked:
             tokens = tokens * (place >= plan[k + 1].masked).unsqueeze(2)
     return latent
@@ -317,16 +362,17 @@ def sample(model: Far, labels: Tensor, plan: list[Step], draw: Callable[[], Tens
 
 @torch.no_grad()
 def time_pytorch(model: Far, decoder: KlDecoder | None, plan: list[Step], images: int, bf16: bool) -> dict[str, float]:
-    device = model.fake_latent.device
+    size, device = model.size, model.fake_latent.device
     times = dict.fromkeys(PARTS, 0.0)
     start_s = seconds(device)
-    labels = torch.arange(images, device=device) % CLASSES
-    place = torch.rand(images, TOKENS, device=device).argsort(1)
+    labels = torch.arange(images, device=device) % size.classes
+    place = torch.rand(images, size.tokens, device=device).argsort(1)
+    draw = partial(torch.randn, images, size.tokens, size.token, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        latent = sample(model, labels, plan, lambda: torch.randn(images, TOKENS, CHANNELS, device=device), place, times)
+        latent = sample(model, labels, plan, draw, place, times)
     if decoder is not None:  # in fp32, as Crescendo's
         decode_start_s = seconds(device)
-        decoder(latent / LATENT_SCALE).cpu()
+        decoder(latent / size.latent_scale).cpu()
         times["decode"] = seconds(device) - decode_start_s
     times["all"] = seconds(device) - start_s
     return {part: s / images for part, s in times.items()}
@@ -336,7 +382,8 @@ def time_crescendo(a: argparse.Namespace, plan: list[Step]) -> dict[str, float]:
     same_plan = ["--preset", a.preset, "--levels", ",".join(str(step.level) for step in plan),
                  "--mask" if a.masks else "--no-mask", "--cfg", str(a.cfg),
                  "--diffusion-steps", "{}:{}".format(*a.diffusion_steps), "--dtype", a.dtype]
-    command = [a.against, "bench", "--size", a.size, "--images", str(a.images), "--device", a.device,
+    what = "--size" if a.size.startswith("far-") else "--model"
+    command = [a.against, "bench", what, a.size, "--images", str(a.images), "--device", a.device,
                "--threads", str(a.threads), "--quiet", "--json", *["--no-decode"] * a.no_decode,
                *(same_plan if a.using is None else shlex.split(a.using))]
     torch.cuda.empty_cache()  # leaves a GPU's memory to the other process
@@ -355,9 +402,10 @@ def compare(a: argparse.Namespace) -> dict:
     torch.set_num_threads(a.threads)
     if a.device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("--device cuda: this PyTorch sees no CUDA device")
-    plan = make_plan(a.preset, a.steps, a.masks, a.cfg, a.diffusion_steps)
-    model = Far(SIZES[a.size]).to(a.device)
-    decoder = None if a.no_decode else KlDecoder().to(a.device)
+    size = SIZES[a.size]
+    plan = make_plan(size, a.preset, a.steps, a.masks, a.cfg, a.diffusion_steps)
+    model = Far(size).to(a.device)
+    decoder = None if a.no_decode else KlDecoder(size.channels, size.decoder).to(a.device)
     timed = {"Crescendo": partial(time_crescendo, a, plan)} if a.against else {}
     timed["PyTorch"] = partial(time_pytorch, model, decoder, plan, a.images, a.dtype == "bf16")
     if a.device == "cuda":  # kernels are loaded when they are first used
@@ -405,7 +453,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time FAR's sampler in eager PyTorch, alone or beside Crescendo's.",
                                      usage="%(prog)s [options]", allow_abbrev=False)
     add = parser.add_argument
-    add("--size", choices=SIZES, default="far-b", help="published size, with random weights (default: far-b)")
+    add("--size", choices=SIZES, default="far-b",
+        help="a published size or the model in the box, here with random weights (default: far-b)")
     add("--images", type=int, default=1, metavar="N", help="images in the one batch that is timed (default: 1)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16 by autocast, on cuda (default: fp32)")
@@ -426,7 +475,7 @@ def parse_arguments() -> argparse.Namespace:
     a = parser.parse_args()
 
     paper = a.preset == "paper"
-    most = LEVELS if paper else 10
+    most = SIZES[a.size].levels if paper else 10
     for holds, rule in (
             (a.images >= 1, f"--images must be at least 1, got {a.images}"),
             (1 <= a.steps <= most, f"--steps must be in 1..{most} with preset {a.preset}, got {a.steps}"),

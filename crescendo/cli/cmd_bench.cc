@@ -155,6 +155,12 @@ double peak_memory_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
+double megabytes(const Params& params) {
+  double bytes = 0;
+  for (const auto& [name, p] : params.items()) bytes += static_cast<double>(p.nbytes());
+  return bytes / (1 << 20);
+}
+
 void print_row(const char* name, double seconds, double flop, double images) {
   std::printf("  %-10s %9.3f s", name, seconds / images);
   if (flop > 0) std::printf("  %8.3f TFLOP  %8.1f GFLOP/s", flop / 1e12, flop * images / seconds / 1e9);
@@ -176,6 +182,7 @@ void run(const Arguments& a) {
   const Timed t = run_once(a, s, sampler, plan);
   product = std::max(product, product_rate(device, s.model->dtype()));
   const double peak_mb = peak_memory_mb(), peak_device_mb = static_cast<double>(peak_device_bytes(device)) / (1 << 20);
+  const double weights_mb = megabytes(s.model->params()) + (s.vae ? megabytes(s.vae->params()) : 0);
   const auto images = static_cast<double>(a.images);
   const PlanWork& work = cost.done;
   const double decode_flop = s.vae ? s.vae->decode_flop(s.info.model.latent_height, s.info.model.latent_width) : 0;
@@ -196,6 +203,7 @@ void run(const Arguments& a) {
               {"gflop_per_s", work.total() * images / t.sample_s / 1e9},
               {"product_gflop_per_s", product / 1e9},
               {"share_of_product", work.total() * images / t.sample_s / product},
+              {"weights_mb", weights_mb},
               {"peak_mb", peak_mb}};
   if (peak_device_mb > 0) out["peak_device_mb"] = peak_device_mb;
   if (a.check) {
@@ -215,8 +223,8 @@ void run(const Arguments& a) {
   std::printf("done %.2f of the %.2f TFLOP of the published code; %.0f %% of the product's %.1f GFLOP/s\n",
               work.total() / 1e12, cost.written.total() / 1e12, 100 * out["share_of_product"].get<double>(),
               product / 1e9);
-  std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB", s.load_s, first_step_s,
-              peak_mb);
+  std::printf("ready in %.2f s, first inner step after %.2f s more, peak memory %.0f MB with weights of %.0f MB",
+              s.load_s, first_step_s, peak_mb, weights_mb);
   if (peak_device_mb > 0) std::printf(", on the device %.0f MB", peak_device_mb);
   std::printf("\n");
   if (a.check)

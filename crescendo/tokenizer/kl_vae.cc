@@ -61,6 +61,10 @@ Tensor run_blocks(const VaeLevel& level, Tensor x) {
 
 thread_local std::optional<at::ScalarType> g_convolution_dtype;
 
+// Over the numbers of x, which nobody else reads, where no gradient asks for them.
+Tensor activated(Tensor x) { return at::GradMode::is_enabled() ? at::silu(x) : at::silu_(x); }
+Tensor sum(Tensor x, const Tensor& other) { return at::GradMode::is_enabled() ? other + x : x.add_(other); }
+
 const Tensor& weight_named(const TensorMap& weights, const std::string& name, const std::string& source) {
   const auto it = weights.find(name);
   check(it != weights.end(), source, " is no KL-VAE: it has no tensor ", name);
@@ -179,8 +183,12 @@ ResidualBlock::ResidualBlock(const Scope& scope, int64_t in, int64_t out, int64_
 }
 
 Tensor ResidualBlock::operator()(const Tensor& x) const {
-  const Tensor h = conv2(at::silu(norm2(conv1(at::silu(norm1(x))))));
-  return (nin_shortcut ? (*nin_shortcut)(x) : x) + h;
+  // One by one, so that each goes before the next but one comes: at the full size they are what needs the memory.
+  Tensor h = activated(norm1(x));
+  h = conv1(h);
+  h = activated(norm2(h));
+  h = conv2(h);
+  return sum(std::move(h), nin_shortcut ? (*nin_shortcut)(x) : x);
 }
 
 SpatialAttention::SpatialAttention(const Scope& scope, int64_t channels, int64_t groups)
@@ -279,11 +287,11 @@ Tensor KlVae::encode_moments(const Tensor& image) const {
   if (config_.unshuffle > 1) x = at::pixel_unshuffle(x, config_.unshuffle);
   x = encoder_in_(x);  // (B, base, H/u, W/u)
   for (const VaeLevel& level : down_) {
-    x = run_blocks(level, x);
+    x = run_blocks(level, std::move(x));
     if (level.resample) x = (*level.resample)(x);  // half the side
   }
   if (encoder_middle_) x = (*encoder_middle_)(x);
-  x = quant_conv_(encoder_out_(at::silu(encoder_norm_(x))));  // (B, 2C, h, w)
+  x = quant_conv_(encoder_out_(activated(encoder_norm_(x))));  // (B, 2C, h, w)
   return x.contiguous().to(at::kFloat);
 }
 
@@ -296,10 +304,10 @@ Tensor KlVae::decode(const Tensor& latents) const {
   Tensor x = decoder_in_(post_quant_conv_(laid_out(latents.to(device(), dtype()))));
   if (decoder_middle_) x = (*decoder_middle_)(x);
   for (auto level = up_.rbegin(); level != up_.rend(); ++level) {
-    x = run_blocks(*level, x);
+    x = run_blocks(*level, std::move(x));
     if (level->resample) x = (*level->resample)(at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}));
   }
-  x = decoder_out_(at::silu(decoder_norm_(x)));  // (B, 3 u u, H/u, W/u)
+  x = decoder_out_(activated(decoder_norm_(x)));  // (B, 3 u u, H/u, W/u)
   if (config_.unshuffle > 1) x = at::pixel_shuffle(x, config_.unshuffle);
   return x.contiguous().to(at::kFloat);
 }

@@ -35,10 +35,9 @@ class FakeGraph : public Graph {
   std::function<void()> work_;
 };
 
-Plan plan_of(const FarModel& model, const std::string& preset, int64_t steps, int64_t inner,
-             MaskMode mask = MaskMode::kOff) {
+Plan plan_of(const FarModel& model, Solver solver, int64_t steps, int64_t inner, MaskMode mask = MaskMode::kOff) {
   SamplerOptions options;
-  options.preset = preset;
+  options.solver = solver;
   options.mask = mask;
   options.steps = steps;
   options.diffusion_steps = {inner};
@@ -46,7 +45,7 @@ Plan plan_of(const FarModel& model, const std::string& preset, int64_t steps, in
   return make_plan(options, model.config());
 }
 
-class Graphs : public testing::TestWithParam<std::tuple<std::string, MaskMode>> {};
+class Graphs : public testing::TestWithParam<std::tuple<Solver, MaskMode>> {};
 
 // Pictures made by graphs are those made without: each with its own class, noise and order, whatever came before.
 TEST_P(Graphs, ReplayIsTheRealThing) {
@@ -66,13 +65,13 @@ TEST_P(Graphs, ReplayIsTheRealThing) {
   EXPECT_EQ(counted.captured, counted.made);
   EXPECT_GE(counted.replayed, 4 * counted.made);
 }
-INSTANTIATE_TEST_SUITE_P(Presets, Graphs,
-                         testing::Combine(testing::Values("paper", "turbo"),
+INSTANTIATE_TEST_SUITE_P(Solvers, Graphs,
+                         testing::Combine(testing::Values(Solver::kDdpm, Solver::kDpm2m, Solver::kDpm2mSde),
                                           testing::Values(MaskMode::kOff, MaskMode::kOn)));
 
 TEST(InnerLoop, TellsOfEveryEvaluation) {
   const auto model = lively_model(tiny_config());
-  const Plan plan = plan_of(*model, "paper", 3, 4);
+  const Plan plan = plan_of(*model, Solver::kDdpm, 3, 4);
   Counted counted;
   Sampler with(*model, {.graphs = [&](c10::Device) { return std::make_unique<FakeGraph>(counted); }});
   const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
@@ -102,7 +101,7 @@ TEST(InnerLoop, GoesOnWithoutAGraph) {
     void replay() override {}
   };
   const auto model = lively_model(tiny_config());
-  const Plan plan = plan_of(*model, "paper", 3, 4);
+  const Plan plan = plan_of(*model, Solver::kDdpm, 3, 4);
   const SeededNoise noise({1}, model->config().tokens(), model->config().token_channels(), at::kCPU);
   const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
   const Tensor expected = sample(*model, condition, plan, noise);
@@ -128,7 +127,7 @@ TEST(Sampler, KeepsTheFirstStep) {
                                                                              {MaskMode::kOn, 2},
                                                                              {MaskMode::kOff, 2},
                                                                              {MaskMode::kOff, 2}}) {
-    const Plan plan = plan_of(*model, "paper", 3, 3, mask);
+    const Plan plan = plan_of(*model, Solver::kDdpm, 3, 3, mask);
     const Tensor condition = model->backbone().class_condition(at::tensor({label, int64_t{1}, label}));
     const SeededNoise noise({4, 5, 6}, model->config().tokens(), model->config().token_channels(), at::kCPU);
     EXPECT_LT(

@@ -145,7 +145,7 @@ TEST(Plan, FastPresetsSpareInnerSteps) {
     const char* name;
     int64_t steps, start, end;
     Solver solver;
-  } expected[] = {{"fast", 20, 980, 0, Solver::kDdpm}, {"turbo", 8, 0, 0, Solver::kDpm2m}};
+  } expected[] = {{"fast", 20, 980, 0, Solver::kDdpm}, {"turbo", 6, 980, 40, Solver::kDpm2mSde}};
   for (const auto& e : expected) {
     Plan p = plan_of(e.name);
     EXPECT_EQ(p.solver, e.solver);

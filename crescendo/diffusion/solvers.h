@@ -43,8 +43,9 @@ Tensor ddim_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x,
 Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
 Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, double temperature);
 
-// SDE-DPM-Solver++ 2M (Lu et al. 2022, section 3.4 and appendix): the same order and direction, for the reverse process
-// that adds noise after each step, scaled by `temperature`.
+// SDE-DPM-Solver++ 2M (Lu et al. 2022): the same order and direction, for the reverse process that adds noise after
+// each step, scaled by `temperature`. Its first step, and every one of order one, is the posterior of DDPM with the
+// least variance.
 Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
                          double temperature);
 

@@ -22,6 +22,11 @@ find_package(CLI11 REQUIRED)
 add_library(crescendo_torch INTERFACE)
 target_include_directories(crescendo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 target_link_libraries(crescendo_torch INTERFACE ${TORCH_LIBRARIES} Threads::Threads)
+# LibTorch's parallel loops are in its headers, so what calls them needs OpenMP, too; without it they run on one core.
+find_package(OpenMP QUIET COMPONENTS CXX)
+if(OpenMP_CXX_FOUND)
+  target_link_libraries(crescendo_torch INTERFACE OpenMP::OpenMP_CXX)
+endif()
 
 # Text: regular expressions over Unicode (10.40 knows \p{White_Space}), and normal forms. Neither ships a CMake package.
 foreach(library pcre2-8 utf8proc)

@@ -7,6 +7,12 @@ namespace crescendo {
 Rng::Rng(uint64_t seed, Draw purpose, uint32_t a, uint32_t b)
     : stream_(philox_stream(seed, static_cast<uint32_t>(purpose), a, b)) {}
 
+Rng& Rng::seek(uint64_t index) {
+  next_block_ = index / 4;
+  used_ = 4;
+  return *this;
+}
+
 void Rng::refill() {
   block_ = philox(stream_, next_block_++);
   used_ = 0;

@@ -36,6 +36,8 @@ class Rng {
  public:
   // Stream (purpose, a, b) of `seed`.
   Rng(uint64_t seed, Draw purpose, uint32_t a = 0, uint32_t b = 0);
+  // From its number `index` on, a multiple of four, so that several can share a stream. One is a next_u32().
+  Rng& seek(uint64_t index);
 
   uint32_t next_u32();
   uint64_t next_u64();

@@ -161,6 +161,17 @@ TEST(Rng, EvenPiecesGiveTheSameNormals) {
   EXPECT_TRUE(std::equal(odd.begin(), odd.end(), whole.begin()));
 }
 
+TEST(Rng, SeekGoesToANumber) {
+  Rng straight(9, Draw::kOther, 1, 2);
+  std::vector<uint32_t> words(40);
+  for (uint32_t& w : words) w = straight.next_u32();
+  Rng jumping(9, Draw::kOther, 1, 2);
+  for (const uint64_t index : {uint64_t{32}, uint64_t{0}, uint64_t{4}, uint64_t{4}}) {
+    jumping.seek(index);
+    for (uint64_t i = index; i < index + 6; ++i) EXPECT_EQ(jumping.next_u32(), words[i]) << index;
+  }
+}
+
 TEST(Rng, ShuffleGivesEveryPermutationEqually) {
   std::map<std::array<int, 3>, int> count;
   Rng rng(5, Draw::kOther);

@@ -1,6 +1,7 @@
 #include "crescendo/nn/params.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -26,16 +27,28 @@ Tensor draw(const std::string& name, at::IntArrayRef shape, Init init, uint64_t 
   Tensor t = at::zeros(shape, at::kFloat);
   if (init == Init::kZeros) return t;
   if (init == Init::kOnes) return t.fill_(1);
-  Rng rng(derive_seed(seed, hash_name(name)), Draw::kOther);
-  const std::span<float> values(t.data_ptr<float>(), static_cast<size_t>(t.numel()));
+  const Rng stream(derive_seed(seed, hash_name(name)), Draw::kOther);
+  const auto in_parts = [&](uint64_t words_a_number, const std::function<void(Rng&, std::span<float>)>& fill) {
+    constexpr int64_t kPart = 1 << 16;
+    at::parallel_for(0, (t.numel() + kPart - 1) / kPart, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        const int64_t first = part * kPart;
+        Rng rng = stream;
+        fill(rng.seek(static_cast<uint64_t>(first) * words_a_number),
+             {t.data_ptr<float>() + first, static_cast<size_t>(std::min(kPart, t.numel() - first))});
+      }
+    });
+  };
   if (init == Init::kNormal002 || init == Init::kNormal1) {
-    rng.fill_normal(values);
+    in_parts(1, [](Rng& rng, std::span<float> values) { rng.fill_normal(values); });
     return init == Init::kNormal002 ? t.mul_(0.02) : t;
   }
   const double fan_out = static_cast<double>(shape[0]), fan_in = static_cast<double>(t.numel()) / fan_out;
   // PyTorch's default for convolutions, kaiming_uniform(a = sqrt 5), is the bound 1 / sqrt(fan_in).
   const double bound = init == Init::kXavierUniform ? std::sqrt(6.0 / (fan_in + fan_out)) : 1.0 / std::sqrt(fan_in);
-  for (float& v : values) v = static_cast<float>(rng.uniform(-bound, bound));
+  in_parts(2, [bound](Rng& rng, std::span<float> values) {
+    for (float& v : values) v = static_cast<float>(rng.uniform(-bound, bound));
+  });
   return t;
 }
 

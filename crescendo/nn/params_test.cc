@@ -1,6 +1,7 @@
 #include "crescendo/nn/params.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -23,6 +24,23 @@ TEST(Params, SameSeedSameValuesInAnyOrder) {
   EXPECT_EQ(a.count(), 40);
   EXPECT_EQ(b.items()[0].first, "two");
   a.finish();
+}
+
+// Threads share the drawing of a large one; its numbers are those of one stream from its first to its last.
+TEST(Params, LargeOnesAreOneStreamWhateverTheThreads) {
+  const auto drawn = [](int threads, Init init) {
+    const int before = at::get_num_threads();
+    at::set_num_threads(threads);
+    const Tensor t = Params::random(5).add("large", {3, 70001}, init);
+    at::set_num_threads(before);
+    return t;
+  };
+  for (const Init init : {Init::kNormal1, Init::kXavierUniform}) {
+    const Tensor one = drawn(1, init);
+    EXPECT_TRUE(at::equal(drawn(2, init), one));
+    // No part repeats another.
+    EXPECT_FALSE(at::equal(one.view(-1).slice(0, 0, 1000), one.view(-1).slice(0, 1 << 16, (1 << 16) + 1000)));
+  }
 }
 
 TEST(Params, InitialisationsHaveTheirSpread) {

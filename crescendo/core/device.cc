@@ -16,6 +16,8 @@
 namespace crescendo {
 
 at::Device parse_device(const std::string& name) {
+  // fp32 means fp32: LibTorch lets cuDNN's convolutions round their factors to TF32 otherwise.
+  at::globalContext().setAllowTF32CuDNN(false);
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name == "cpu") return at::kCPU;
   const bool numbered = name.size() > 5 && name.size() < 9 && name.starts_with("cuda:") &&

@@ -69,7 +69,7 @@ DiffusionLoss diffusion_loss(const Tensor& output, const Tensor& x0, const Tenso
   const Tensor kl = 0.5 * (-1.0 + log_variance - min_log + at::exp(min_log - log_variance) +
                            (true_mean - mean).square() * at::exp(-log_variance));
   const Tensor nll = -discretized_log_likelihood(x0, mean, 0.5 * log_variance);
-  const Tensor vb = at::mean(at::where((t == 0).unsqueeze(1), nll, kl), {1}) / std::numbers::ln2;
+  const Tensor vb = at::mean(at::where((t == 0).to(nll.device()).unsqueeze(1), nll, kl), {1}) / std::numbers::ln2;
   return {mse, vb};
 }
 

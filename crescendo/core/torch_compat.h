@@ -1,10 +1,50 @@
 // The places where LibTorch 1.13 and 2.x differ; nothing else in the project asks for a version.
 #pragma once
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <torch/version.h>
 
+#include <optional>
+
+#include "crescendo/core/tensor.h"
+
+#if TORCH_VERSION_MAJOR >= 2
+#include <ATen/ops/scaled_dot_product_attention.h>
+#endif
+
 namespace crescendo {
+
+// softmax(q k^T / sqrt(d) + bias) v by LibTorch's own kernel, which does not write the scores down; q, k, v are
+// (B, heads, N, d). Null where there is none: LibTorch 1.13 has none for a bias.
+inline std::optional<Tensor> fused_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                             const std::optional<Tensor>& bias) {
+#if TORCH_VERSION_MAJOR >= 2
+  return bias ? at::scaled_dot_product_attention(q, k, v, *bias) : at::scaled_dot_product_attention(q, k, v);
+#else
+  (void)q, (void)k, (void)v, (void)bias;
+  return std::nullopt;
+#endif
+}
+
+// While it lives, products of fp32 on a GPU round their factors to TF32 (8 bits of exponent, 10 of mantissa) where
+// `on`.
+class Tf32Products {
+ public:
+  explicit Tf32Products(bool on) : on_(on) {
+    if (!on_) return;  // what is shared by all threads is left alone
+    before_ = at::globalContext().allowTF32CuBLAS();
+    at::globalContext().setAllowTF32CuBLAS(true);
+  }
+  ~Tf32Products() {
+    if (on_) at::globalContext().setAllowTF32CuBLAS(before_);
+  }
+  Tf32Products(const Tf32Products&) = delete;
+  Tf32Products& operator=(const Tf32Products&) = delete;
+
+ private:
+  bool on_, before_ = false;
+};
 
 // While it lives, matrix products on `device` run in `dtype` over fp32 parameters (mixed precision). Does nothing for
 // fp32.

@@ -12,8 +12,9 @@ namespace crescendo {
 
 namespace {
 
-// Rows from which on a product runs at its full rate.
-constexpr int64_t kRowsOfAProduct = 512;
+// Rows from which on a product of modulations runs at its full rate: on a CPU, and on a GPU, whose many cores need
+// more.
+constexpr int64_t kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
 
 float* numbers(const Tensor& t) { return t.data_ptr<float>(); }
 
@@ -59,12 +60,17 @@ FusedHead FusedHead::with_own_buffers() const {
   return other;
 }
 
+int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
+  const int64_t most = input_weight_.is_cpu() ? kRowsOfAProduct : kRowsOfAProductOnAGpu,
+                chunks = ceil_div(steps, std::clamp<int64_t>(most / std::max<int64_t>(1, rows), 1, steps));
+  return ceil_div(steps, chunks);
+}
+
 void FusedHead::begin(const Tensor& y, const Tensor& times) {
   y_ = fp32(y);
   times_ = fp32(times);
   first_ = end_ = 0;
-  const int64_t steps = times.size(0), most = kRowsOfAProduct / std::max<int64_t>(1, y.size(0)),
-                chunks = ceil_div(steps, std::clamp<int64_t>(most, 1, steps)), chunk = ceil_div(steps, chunks);
+  const int64_t chunk = chunk_of(y.size(0), times.size(0));
   if (y.size(0) == rows_ && chunk == chunk_) return;
   rows_ = y.size(0);
   chunk_ = chunk;
@@ -97,7 +103,7 @@ void FusedHead::begin_chunk(int64_t i) {
 }
 
 template <class T>
-Tensor FusedHead::evaluate(const Tensor& x, int64_t step) {
+Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guidance) {
   const int64_t w = width_, last = static_cast<int64_t>(blocks_.size()) - 1;
   const auto device = x_.device();
   const bool fresh = step < first_ || step >= end_;
@@ -128,16 +134,51 @@ Tensor FusedHead::evaluate(const Tensor& x, int64_t step) {
     rows::run(rows::Activate<T>{rows_, w, branch_.data_ptr<T>(), numbers(b.mlp0_bias), hidden_.data_ptr<T>()}, device);
     product(branch_, hidden_, b.mlp2);
   }
-  rows::run(rows::LeaveBlocks<T>{rows_, w, residual(last), Head::final_eps(), numbers(scale_) + at * w,
-                                 numbers(final_scale_bias_), numbers(normed_)},
+  const Tensor shift = shift_.slice(0, at, at + rows_);
+  const float* scale = numbers(scale_) + at * w;
+  if (rows::answers(device, w)) {
+    const int64_t outputs = output_bias_.size(0);
+    const Tensor out = at::empty({guidance.defined() ? x.size(0) : rows_, outputs}, shift.options());
+    rows::run(rows::Answer<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
+                              numbers(final_weight_), outputs, numbers(shift),
+                              guidance.defined() ? numbers(guidance) : nullptr, numbers(out)},
+              device);
+    return out;
+  }
+  rows::run(rows::LeaveBlocks<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
+                                 numbers(normed_)},
             device);
-  return at::addmm(shift_.slice(0, at, at + rows_), normed_, final_weight_.t());
+  return at::addmm(shift, normed_, final_weight_.t());
 }
 
-Tensor FusedHead::forward(const Tensor& x, int64_t i) {
+Tensor FusedHead::evaluate(const Tensor& x, int64_t i, const Tensor& guidance) {
   check(x.size(0) > 0 && rows_ % x.size(0) == 0 && i >= 0 && i < times_.size(0), "FusedHead: ", x.size(0),
         " rows at inner step ", i, ", begun with ", rows_, " rows and ", rows_ ? times_.size(0) : 0, " steps");
-  return type_ == at::kFloat ? evaluate<float>(x, i) : evaluate<c10::BFloat16>(x, i);
+  return type_ == at::kFloat ? evaluate_in<float>(x, i, guidance) : evaluate_in<c10::BFloat16>(x, i, guidance);
+}
+
+Denoised FusedHead::guided(const Tensor& x, int64_t i, const Tensor& scale) {
+  check(2 * x.size(0) == rows_, "FusedHead: ", x.size(0), " guided rows, begun with ", rows_);
+  return rows::answers(x_.device(), width_) ? split(evaluate(x, i, scale)) : guide(evaluate(x, i, {}), scale);
+}
+
+Denoised split(const Tensor& output) {
+  const int64_t channels = output.size(1) / 2;
+  return {output.slice(1, 0, channels), output.slice(1, channels)};
+}
+
+Denoised guide(const Tensor& output, const Tensor& scale) {
+  const auto rows_each = output.size(0) / 2, channels = output.size(1) / 2;
+  const Tensor fraction = output.slice(0, 0, rows_each).slice(1, channels);
+  if (!rows::serves(output.device()) || !output.is_contiguous()) {
+    const auto eps = output.slice(1, 0, channels).chunk(2, 0);
+    return {eps[1] + scale * (eps[0] - eps[1]), fraction};
+  }
+  const Tensor eps = at::empty({rows_each, channels}, output.options());
+  const float *cond = numbers(output), *uncond = cond + rows_each * 2 * channels;
+  rows::run(rows::Guide{rows_each, channels, cond, uncond, 2 * channels, numbers(scale), numbers(eps)},
+            output.device());
+  return {eps, fraction};
 }
 
 }  // namespace crescendo

@@ -6,6 +6,7 @@
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
 //   the rows of one step are few;
 // - x enters once where several conditions are asked of it (guidance);
+// - on a GPU what follows the blocks, up to guidance, is one kernel;
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
@@ -16,6 +17,7 @@
 
 #include "crescendo/diffusion/head.h"
 #include "crescendo/diffusion/int8_product.h"
+#include "crescendo/diffusion/solvers.h"
 
 namespace crescendo {
 
@@ -29,13 +31,18 @@ class FusedHead {
   // The same weights, buffers of its own.
   FusedHead with_own_buffers() const;
 
+  // Inner steps of `steps` whose modulations are computed at once for `rows` rows: with both, the buffers are the same.
+  int64_t chunk_of(int64_t rows, int64_t steps) const;
+
   // Sets the condition y (M, W) of the rows and the time embedding of every inner step, times (T, W): an outer step
   // begins. Any floating type.
   void begin(const Tensor& y, const Tensor& times);
   // eps and variance fraction at inner step i of those: (M, 2C), fp32. x is (M, C), or (M / n, C) where n conditions
   // one after the other are asked of the same x. Steps are expected in descending order; another order costs time. Not
   // from two threads at once.
-  Tensor forward(const Tensor& x, int64_t i);
+  Tensor forward(const Tensor& x, int64_t i) { return evaluate(x, i, {}); }
+  // guide() of that, for x (M / 2, C).
+  Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
   struct Block {
@@ -46,8 +53,10 @@ class FusedHead {
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);
+  // (M, 2C), or guided (M / 2, 2C) where `guidance`, s, is given, which takes a device that answers().
+  Tensor evaluate(const Tensor& x, int64_t i, const Tensor& guidance);
   template <class T>
-  Tensor evaluate(const Tensor& x, int64_t step);
+  Tensor evaluate_in(const Tensor& x, int64_t i, const Tensor& guidance);
 
   at::ScalarType type_;  // of the products
   int64_t width_;
@@ -64,5 +73,11 @@ class FusedHead {
   Tensor input_, x_, normed_;             // (M, W) fp32: of the input layer, the residual stream, the last layer's
   Tensor hidden_, branch_;                // (M, W) in the type of the products
 };
+
+// The head's output (M, 2C) as eps and variance fraction, (M, C) each.
+Denoised split(const Tensor& output);
+// The head's output (2M, 2C), conditional rows first, guided: eps = u + s (c - u) and the variance fraction with
+// condition, (M, C) each. s, one number in fp32, lies on the same device.
+Denoised guide(const Tensor& output, const Tensor& scale);
 
 }  // namespace crescendo

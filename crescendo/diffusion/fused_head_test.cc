@@ -95,6 +95,16 @@ TEST(FusedHead, TakesStepsInAnyOrder) {
   EXPECT_CONTAINS(error_of([&] { b.fused.forward(b.steps.x[0].slice(0, 0, 9), 1); }), "9 rows at inner step 1");
 }
 
+TEST(FusedHead, Guides) {
+  Begun b(30, 2);
+  const Tensor x = b.steps.x[1].slice(0, 0, 15), scale = at::full({1}, 2.5f), out = b.fused.forward(x, 1),
+               u = out.slice(0, 15).slice(1, 0, x.size(1)), c = out.slice(0, 0, 15).slice(1, 0, x.size(1));
+  const Denoised got = b.fused.guided(x, 1, scale);
+  EXPECT_LT(relative_l2(got.eps, u + 2.5 * (c - u)), 1e-6);
+  EXPECT_TRUE(at::equal(got.variance_fraction, out.slice(0, 0, 15).slice(1, x.size(1))));
+  EXPECT_CONTAINS(error_of([&] { b.fused.guided(b.steps.x[1], 1, scale); }), "30 guided rows, begun with 30");
+}
+
 // In bf16 both round, each in places of its own: as near to fp32 as the head as it is written, whose sums round too.
 TEST(FusedHead, InBf16IsAsNearAsTheHead) {
   const at::NoGradGuard no_grad;

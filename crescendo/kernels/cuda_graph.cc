@@ -1,10 +1,11 @@
-// What of CUDA needs LibTorch: its current stream, its allocator's graphs and peak.
+// What of CUDA needs LibTorch: its streams, its allocator's graphs and peak.
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <exception>
+#include <optional>
 
 #include "crescendo/kernels/cuda_stream.h"
 #include "crescendo/kernels/device_memory.h"
@@ -16,13 +17,14 @@ namespace {
 
 class CudaGraph : public Graph {
  public:
+  explicit CudaGraph(at::cuda::MempoolId_t pool) : pool_(pool) {}
   void capture(const std::function<void()>& work) override {
     // Not on the default stream, which cannot be captured; what was asked for so far comes first.
     const c10::cuda::CUDAStream before = c10::cuda::getCurrentCUDAStream(), own = c10::cuda::getStreamFromPool();
     before.synchronize();
     {
       const c10::cuda::CUDAStreamGuard guard(own);
-      graph_.capture_begin();
+      graph_.capture_begin(pool_);
       std::exception_ptr fault;
       try {
         work();
@@ -40,6 +42,7 @@ class CudaGraph : public Graph {
   void replay() override { graph_.replay(); }
 
  private:
+  at::cuda::MempoolId_t pool_;
   at::cuda::CUDAGraph graph_;
 };
 
@@ -47,9 +50,13 @@ class CudaGraph : public Graph {
 
 void* current_cuda_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
-std::unique_ptr<Graph> device_graph(c10::Device device) {
-  if (!device.is_cuda()) return nullptr;
-  return std::make_unique<CudaGraph>();
+GraphFactory device_graphs() {
+  const auto pool = std::make_shared<std::optional<at::cuda::MempoolId_t>>();  // of all copies of the factory
+  return [pool](c10::Device device) -> std::unique_ptr<Graph> {
+    if (!device.is_cuda()) return nullptr;
+    if (!*pool) *pool = at::cuda::graph_pool_handle();
+    return std::make_unique<CudaGraph>(**pool);
+  };
 }
 
 int64_t peak_device_bytes(c10::Device device) {

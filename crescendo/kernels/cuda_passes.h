@@ -6,6 +6,7 @@
 namespace crescendo::rows::cuda {
 
 bool built();
+bool packs(int64_t width);  // rows of that length for the kernels that take no others
 
 void run(const Condition& pass);
 void run(const EnterBlock<float>& pass);
@@ -14,6 +15,10 @@ void run(const Activate<float>& pass);
 void run(const Activate<c10::BFloat16>& pass);
 void run(const LeaveBlocks<float>& pass);
 void run(const LeaveBlocks<c10::BFloat16>& pass);
+void run(const Answer<float>& pass);
+void run(const Answer<c10::BFloat16>& pass);
+void run(const AddNorm<float>& pass);
+void run(const AddNorm<c10::BFloat16>& pass);
 void run(const Guide& pass);
 void run(const AncestralStep& pass);
 void run(const Normals& pass);

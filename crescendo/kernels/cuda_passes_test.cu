@@ -68,11 +68,16 @@ double relative(const std::vector<float>& a, const std::vector<float>& b) {
   return std::sqrt(difference / norm);
 }
 
+template <class Pass>
+void row_by_row(const Pass& pass) {
+  for (int64_t r = 0; r < pass.rows; ++r) row(pass, r, OneLane{});
+}
+
 // The pass, whose result is in `out` and whose residual stream, which it changes, in `x`, on both sides.
 template <class Pass, class T>
 void compare(const char* name, const Pass& pass, Shared<T>& out, Shared<float>* x, double tolerance) {
   const std::vector<float> x_before = x ? values(*x) : std::vector<float>();
-  for (int64_t r = 0; r < pass.rows; ++r) row(pass, r, OneLane{});
+  row_by_row(pass);
   const std::vector<float> out_cpu = values(out), x_cpu = x ? values(*x) : std::vector<float>();
   std::memset(out.data, 0, out.size * sizeof(T));
   if (x) std::copy(x_before.begin(), x_before.end(), x->data);
@@ -84,8 +89,87 @@ void compare(const char* name, const Pass& pass, Shared<T>& out, Shared<float>* 
   expect(error < tolerance && x_error < 1e-6, std::string(name) + " differs from the CPU's");
 }
 
+// The last layer in one kernel against its parts on the CPU, guided (n tokens twice) and not (2 n rows).
+template <class T>
+void answer(int64_t n, int64_t w, const rows::Residual<T>& one_row_each, Shared<float>& scale, Shared<float>& bias) {
+  if (!rows::cuda::packs(w)) return;
+  const int64_t outputs = 38;  // no multiple of what a warp computes at a time
+  const auto size = static_cast<size_t>(n * w);
+  Shared<float> weight(static_cast<size_t>(outputs * w)), shift(static_cast<size_t>(n * outputs)), guidance(1),
+      normed(size), out(static_cast<size_t>(n * outputs)), expected(static_cast<size_t>(n * outputs)), kept(size);
+  fill(weight, 20, 0.1f), fill(shift, 21);
+  guidance.data[0] = 2.5f;
+  std::memcpy(kept.data, one_row_each.x, size * sizeof(float));
+  row_by_row(rows::LeaveBlocks<T>{n, w, one_row_each, 1e-6, scale.data, bias.data, normed.data});
+  std::memcpy(one_row_each.x, kept.data, size * sizeof(float));
+  for (int64_t r = 0; r < n; ++r)
+    for (int64_t o = 0; o < outputs; ++o) {
+      double sum = shift.data[r * outputs + o];
+      for (int64_t i = 0; i < w; ++i) sum += double{normed.data[r * w + i]} * weight.data[o * w + i];
+      expected.data[r * outputs + o] = static_cast<float>(sum);
+    }
+  for (const bool guided : {false, true}) {
+    if (guided && n % 2 != 0) continue;
+    const int64_t tokens = guided ? n / 2 : n;
+    if (guided)
+      for (int64_t r = 0; r < tokens; ++r)
+        for (int64_t o = 0; o < outputs / 2; ++o) {
+          const float c = expected.data[r * outputs + o], u = expected.data[(r + tokens) * outputs + o];
+          expected.data[r * outputs + o] = u + 2.5f * (c - u);
+        }
+    std::memset(out.data, 0xff, out.size * sizeof(float));  // no numbers
+    rows::cuda::run(rows::Answer<T>{n, w, one_row_each, 1e-6, scale.data, bias.data, weight.data, outputs, shift.data,
+                                    guided ? guidance.data : nullptr, out.data});
+    if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+    auto got = values(out), right = values(expected);
+    got.resize(static_cast<size_t>(tokens * outputs)), right.resize(got.size());
+    const double error = relative(got, right);
+    std::printf("%-28s %6lld x %-5lld %.1e\n", guided ? "answer, guided" : "answer", static_cast<long long>(n),
+                static_cast<long long>(w), error);
+    expect(error < 1e-5, "the last layer's answer differs from the CPU's");
+    expect(std::memcmp(one_row_each.x, kept.data, size * sizeof(float)) == 0, "the answer changed the residual stream");
+  }
+}
+
+// A residual and the norm that follows, against doubles.
+template <class T>
+void add_norm(int64_t n, int64_t w, double tolerance) {
+  if (!rows::cuda::packs(w)) return;
+  const auto size = static_cast<size_t>(n * w), wide = static_cast<size_t>(w);
+  Shared<T> x(size), branch(size), weight(wide), bias(wide), sum(size), out(size);
+  fill(x, 30), fill(branch, 31), fill(weight, 32), fill(bias, 33);
+  for (const bool affine : {true, false}) {
+    std::memset(sum.data, 0xff, size * sizeof(T)), std::memset(out.data, 0xff, size * sizeof(T));
+    rows::cuda::run(rows::AddNorm<T>{n, w, x.data, branch.data, 1e-6, affine ? weight.data : nullptr,
+                                     affine ? bias.data : nullptr, sum.data, out.data});
+    if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+    std::vector<float> sums(size), norms(size);
+    for (int64_t r = 0; r < n; ++r) {
+      double mean = 0, variance = 0;
+      const auto at = [&](int64_t i) { return static_cast<size_t>(r * w + i); };
+      for (int64_t i = 0; i < w; ++i) {
+        T rounded;
+        rows::store(rounded, rows::load(x.data[at(i)]) + rows::load(branch.data[at(i)]));
+        sums[at(i)] = rows::load(rounded);
+        mean += sums[at(i)] / static_cast<double>(w);
+      }
+      for (int64_t i = 0; i < w; ++i) variance += (sums[at(i)] - mean) * (sums[at(i)] - mean) / static_cast<double>(w);
+      for (int64_t i = 0; i < w; ++i) {
+        const double norm = (sums[at(i)] - mean) / std::sqrt(variance + 1e-6);
+        const auto k = static_cast<size_t>(i);
+        norms[at(i)] = static_cast<float>(affine ? norm * rows::load(weight.data[k]) + rows::load(bias.data[k]) : norm);
+      }
+    }
+    const double error = relative(values(out), norms), sum_error = relative(values(sum), sums);
+    std::printf("%-28s %6lld x %-5lld %.1e %.1e\n", "residual and norm", static_cast<long long>(n),
+                static_cast<long long>(w), error, sum_error);
+    expect(error < tolerance && sum_error < 1e-7, "residual and norm differ from the CPU's");
+  }
+}
+
 template <class T>
 void blocks(int64_t n, int64_t w, double tolerance) {
+  add_norm<T>(n, w, tolerance);
   const auto size = static_cast<size_t>(n * w), wide = static_cast<size_t>(w);
   Shared<float> x(size), input(size), bias(3 * wide), branch_bias(wide), weight(wide), norm_bias(wide), scale(size),
       normed(size);
@@ -104,20 +188,23 @@ void blocks(int64_t n, int64_t w, double tolerance) {
       rows::EnterBlock<T>{n, w, later, 1e-6, weight.data, norm_bias.data, modulation.data, 3 * w, bias.data, out.data},
       out, &x, tolerance);
   compare("activation", rows::Activate<T>{n, w, branch.data, branch_bias.data, out.data}, out, nullptr, tolerance);
+  answer(n, w, later, scale, bias);
   compare("last layer", rows::LeaveBlocks<T>{n, w, later, 1e-6, scale.data, bias.data, normed.data}, normed, &x, 1e-5);
 }
 
 void others(int64_t n, int64_t w) {
   const auto size = static_cast<size_t>(n * w);
   Shared<float> y(size), times(3 * static_cast<size_t>(w)), condition(3 * size), both(4 * size), out(size), x(size),
-      noise(size), eps(2 * size);
+      noise(size), eps(2 * size), scale(1);
+  scale.data[0] = 2.5f;
   Shared<c10::BFloat16> rounded(3 * size);
   fill(y, 1), fill(times, 2), fill(both, 3), fill(x, 4), fill(noise, 5), fill(eps, 6);
   compare("condition", rows::Condition{3 * n, w, y.data, n, times.data, condition.data, rounded.data}, condition,
           nullptr, 1e-6);
   compare("condition, rounded", rows::Condition{3 * n, w, y.data, n, times.data, condition.data, rounded.data}, rounded,
           nullptr, 1e-3);
-  compare("guidance", rows::Guide{n, w, both.data, both.data + 2 * n * w, 2 * w, 2.5f, out.data}, out, nullptr, 1e-6);
+  compare("guidance", rows::Guide{n, w, both.data, both.data + 2 * n * w, 2 * w, scale.data, out.data}, out, nullptr,
+          1e-6);
   const rows::AncestralStep step{n,    w,    x.data, eps.data, 2 * w, eps.data + w, 2 * w, noise.data,
                                  1.5f, 1.1f, 0.3f,   0.7f,     -4.0f, 1.5f,         0.9f,  out.data};
   compare("ancestral step", step, out, nullptr, 1e-6);
@@ -132,7 +219,7 @@ void others(int64_t n, int64_t w) {
 int check_without_a_gpu() {
   try {
     float x = 0;
-    rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, 1, &x});
+    rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, &x, &x});
   } catch (const std::runtime_error& e) {
     std::printf("no GPU here, and a kernel says so: %s\n", e.what());
     return std::string(e.what()).find("CUDA kernel: ") == 0 ? 0 : 1;
@@ -144,8 +231,8 @@ int check_without_a_gpu() {
 int check() {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return check_without_a_gpu();
-  for (const auto& [n, w] :
-       std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {7, 37}, {64, 256}, {513, 1024}, {3, 1280}}) {
+  for (const auto& [n, w] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 2}, {7, 37}, {64, 256}, {6, 36}, {513, 1024}, {514, 1024}, {4102, 128}, {3, 1280}, {2, 3072}}) {
     blocks<float>(n, w, 1e-5);
     blocks<c10::BFloat16>(n, w, 4e-3);
     others(n, w);

@@ -22,7 +22,8 @@ class Graph {
 
 using GraphFactory = std::function<std::unique_ptr<Graph>(c10::Device)>;
 
-// Null where the device has no graphs: on a CPU, and in a build without CUDA.
-std::unique_ptr<Graph> device_graph(c10::Device device);
+// Makes null where the device has no graphs: on a CPU, and in a build without CUDA. The graphs that one factory makes
+// share the memory of what they hold only while they work, so no two of them may be replayed at the same time.
+GraphFactory device_graphs();
 
 }  // namespace crescendo

@@ -50,6 +50,15 @@ CRESCENDO_PASS(guide_row, Guide)
 CRESCENDO_PASS(ancestral_row, AncestralStep)
 CRESCENDO_PASS(normals_row, Normals)
 
+void run(const Answer<float>& pass, c10::Device) { cuda::run(pass); }
+void run(const Answer<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
+
+void run(const AddNorm<float>& pass, c10::Device) { cuda::run(pass); }
+void run(const AddNorm<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
+
+bool answers(c10::Device device, int64_t width) { return device.is_cuda() && serves(device) && cuda::packs(width); }
+bool adds_norms(c10::Device device, int64_t width) { return answers(device, width); }
+
 bool serves(c10::Device device) { return device.is_cpu() || (device.is_cuda() && cuda::built()); }
 
 }  // namespace crescendo::rows

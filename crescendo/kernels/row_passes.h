@@ -72,12 +72,38 @@ struct LeaveBlocks {
   float* out;  // (rows, width)
 };
 
+// The blocks end and the last layer answers, in one kernel of a GPU: the row of LeaveBlocks, which is not written down,
+// then out = row weight^T + shift. Where `guidance` is given, the second half of the rows are the same tokens without
+// condition, and the first half of the outputs, eps, is guided: out has half as many rows. x is not changed.
+template <class T>
+struct Answer {
+  int64_t rows, width;
+  Residual<T> residual;
+  double eps;
+  const float *scale, *scale_bias;
+  const float* weight;  // (outputs, width)
+  int64_t outputs;
+  const float* shift;     // (rows, outputs)
+  const float* guidance;  // s, one number; may be null
+  float* out;             // (rows or rows / 2, outputs)
+};
+
+// A transformer's residual stream, in one kernel of a GPU: sum = x + branch, out = norm(sum) * weight + bias.
+template <class T>
+struct AddNorm {
+  int64_t rows, width;
+  const T *x, *branch;
+  double eps;
+  const T *weight, *bias;  // may be null
+  T *sum, *out;
+};
+
 // Guidance: out = uncond + s (cond - uncond), rows of `cond` and `uncond` lying `stride` apart.
 struct Guide {
   int64_t rows, width;
   const float *cond, *uncond;
   int64_t stride;
-  float scale;
+  const float* scale;  // s, one number
   float* out;
 };
 
@@ -110,6 +136,10 @@ struct Normals {
 // Whether passes can run there: on every CPU, and on a GPU where the program was built with its kernels.
 bool serves(c10::Device device);
 
+// Whether there are kernels of Answer and AddNorm there, for rows of that length.
+bool answers(c10::Device device, int64_t width);
+bool adds_norms(c10::Device device, int64_t width);
+
 void run(const Condition& pass, c10::Device device);
 void run(const EnterBlock<float>& pass, c10::Device device);
 void run(const EnterBlock<c10::BFloat16>& pass, c10::Device device);
@@ -117,6 +147,10 @@ void run(const Activate<float>& pass, c10::Device device);
 void run(const Activate<c10::BFloat16>& pass, c10::Device device);
 void run(const LeaveBlocks<float>& pass, c10::Device device);
 void run(const LeaveBlocks<c10::BFloat16>& pass, c10::Device device);
+void run(const Answer<float>& pass, c10::Device device);
+void run(const Answer<c10::BFloat16>& pass, c10::Device device);
+void run(const AddNorm<float>& pass, c10::Device device);
+void run(const AddNorm<c10::BFloat16>& pass, c10::Device device);
 void run(const Guide& pass, c10::Device device);
 void run(const AncestralStep& pass, c10::Device device);
 void run(const Normals& pass, c10::Device device);

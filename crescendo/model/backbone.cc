@@ -81,9 +81,10 @@ std::optional<Tensor> Backbone::padding_bias(const TokenMask& mask, const Tensor
   return at::zeros(padding.sizes(), like.options()).masked_fill(padding, lowest).unsqueeze(1).unsqueeze(1);
 }
 
-Tensor Backbone::run(const std::vector<Block>& blocks, Tensor x, const BlockInput& in) const {
-  for (const Block& block : blocks) x = std::visit([&](const auto& b) { return b(x, in); }, block);
-  return x;
+Tensor Backbone::run(const std::vector<Block>& blocks, const LayerNorm& norm, Tensor x, const BlockInput& in) const {
+  ResidualStream stream{std::move(x), {}};
+  for (const Block& block : blocks) std::visit([&](const auto& b) { b(stream, in); }, block);
+  return norm(stream);
 }
 
 Tensor Backbone::encode(const Tensor& tokens, const Tensor& condition, const TokenMask& mask,
@@ -104,7 +105,7 @@ Tensor Backbone::encode(const Tensor& tokens, const Tensor& condition, const Tok
                       padding_bias(mask, x),
                       {dropout.attention, dropout.generator},
                       {dropout.projection, dropout.generator}};
-  return encoder_norm_(run(encoder_blocks_, z_proj_ln_(x), in));
+  return run(encoder_blocks_, encoder_norm_, z_proj_ln_(x), in);
 }
 
 Tensor Backbone::decode(const Tensor& encoded, const Tensor& condition, const TokenMask& mask,
@@ -124,7 +125,7 @@ Tensor Backbone::decode(const Tensor& encoded, const Tensor& condition, const To
                       std::nullopt,
                       {dropout.attention, dropout.generator},
                       {dropout.projection, dropout.generator}};
-  x = decoder_norm_(run(decoder_blocks_, x + decoder_position_, in));
+  x = run(decoder_blocks_, decoder_norm_, x + decoder_position_, in);
   return x.slice(1, buffer) + diffusion_position_;  // (B, L, D)
 }
 

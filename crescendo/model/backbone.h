@@ -53,7 +53,8 @@ class Backbone {
  private:
   // -inf on the padding rows of an uneven mask: (B, 1, 1, buffer_size + visible).
   std::optional<Tensor> padding_bias(const TokenMask& mask, const Tensor& like) const;
-  Tensor run(const std::vector<Block>& blocks, Tensor x, const BlockInput& in) const;
+  // The blocks, then the norm that ends them.
+  Tensor run(const std::vector<Block>& blocks, const LayerNorm& norm, Tensor x, const BlockInput& in) const;
 
   ModelConfig config_;
   Tensor class_embedding_;  // (classes, D)

@@ -13,13 +13,13 @@ VitBlock::VitBlock(const Scope& s, const BlockConfig& c)
       fc1_(s / "mlp.fc1", c.width, c.mlp_ratio * c.width),
       fc2_(s / "mlp.fc2", c.mlp_ratio * c.width, c.width) {}
 
-Tensor VitBlock::operator()(Tensor x, const BlockInput& in) const {
+void VitBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   const auto qkv = qkv_(norm1_(x)).chunk(3, -1);  // three times (B, M, heads * d)
   const Tensor mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_),
                                  in.key_bias, in.attention_dropout);
-  x = x + in.projection_dropout(proj_(merge_heads(mixed)));
+  x.branch = in.projection_dropout(proj_(merge_heads(mixed)));
   const Tensor hidden = in.projection_dropout(at::gelu(fc1_(norm2_(x))));  // (B, M, ratio * D)
-  return x + in.projection_dropout(fc2_(hidden));
+  x.branch = in.projection_dropout(fc2_(hidden));
 }
 
 CrossBlock::Attention::Attention(const Scope& s, const BlockConfig& c)
@@ -43,11 +43,11 @@ CrossBlock::CrossBlock(const Scope& s, const BlockConfig& c)
       ff0_(s / "ff.net.0.proj", c.width, c.mlp_ratio * c.width),
       ff2_(s / "ff.net.2", c.mlp_ratio * c.width, c.width) {}
 
-Tensor CrossBlock::operator()(Tensor x, const BlockInput& in) const {
+void CrossBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   const Tensor own = norm_(x);
-  x = x + self_(own, own, heads_, in.key_bias, in);
-  x = x + cross_(norm_(x), in.context, heads_, std::nullopt, in);
-  return x + ff2_(in.projection_dropout(at::gelu(ff0_(norm_(x)), "tanh")));
+  x.branch = self_(own, own, heads_, in.key_bias, in);
+  x.branch = cross_(norm_(x), in.context, heads_, std::nullopt, in);
+  x.branch = ff2_(in.projection_dropout(at::gelu(ff0_(norm_(x)), "tanh")));
 }
 
 }  // namespace crescendo

@@ -26,7 +26,7 @@ struct BlockInput {
 class VitBlock {
  public:
   VitBlock(const Scope& scope, const BlockConfig& config);
-  Tensor operator()(Tensor x, const BlockInput& in) const;  // (B, M, D) -> (B, M, D)
+  void operator()(ResidualStream& x, const BlockInput& in) const;  // (B, M, D)
 
  private:
   int64_t heads_;
@@ -40,7 +40,7 @@ class VitBlock {
 class CrossBlock {
  public:
   CrossBlock(const Scope& scope, const BlockConfig& config);
-  Tensor operator()(Tensor x, const BlockInput& in) const;
+  void operator()(ResidualStream& x, const BlockInput& in) const;
 
  private:
   struct Attention {

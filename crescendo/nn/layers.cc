@@ -1,8 +1,12 @@
 #include "crescendo/nn/layers.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
+
+#include "crescendo/core/torch_compat.h"
+#include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
 
@@ -35,8 +39,42 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
   return at::layer_norm(weight.defined() ? x.to(weight.scalar_type()) : x, {width}, weight, bias, eps);
 }
 
+namespace {
+
+template <class T>
+Tensor add_norm(ResidualStream& stream, const LayerNorm& norm) {
+  const Tensor x = stream.x.contiguous(), branch = stream.branch.contiguous();
+  const Tensor sum = at::empty_like(x), out = at::empty_like(x);
+  const auto numbers = [](const Tensor& t) { return t.defined() ? t.data_ptr<T>() : nullptr; };
+  rows::run(rows::AddNorm<T>{x.numel() / norm.width, norm.width, numbers(x), numbers(branch), norm.eps,
+                             numbers(norm.weight), numbers(norm.bias), numbers(sum), numbers(out)},
+            x.device());
+  stream = {sum, {}};
+  return out;
+}
+
+// Whether one pass can do it: all of one type and without gradients.
+bool adds_in_one(const ResidualStream& s, const LayerNorm& norm) {
+  const at::ScalarType type = s.x.scalar_type();
+  return !at::GradMode::is_enabled() && (type == at::kFloat || type == at::kBFloat16) &&
+         s.branch.scalar_type() == type && s.branch.sizes() == s.x.sizes() &&
+         (!norm.weight.defined() || norm.weight.scalar_type() == type) && rows::adds_norms(s.x.device(), norm.width);
+}
+
+}  // namespace
+
+Tensor LayerNorm::operator()(ResidualStream& s) const {
+  if (!s.branch.defined()) return (*this)(s.x);
+  if (adds_in_one(s, *this))
+    return s.x.scalar_type() == at::kFloat ? add_norm<float>(s, *this) : add_norm<c10::BFloat16>(s, *this);
+  s = {s.x + s.branch, {}};
+  return (*this)(s.x);
+}
+
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias,
                  Dropout dropout) {
+  if (q.is_cuda() && dropout.rate <= 0)
+    if (const auto mixed = fused_attention(q, k, v, bias)) return *mixed;
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // (B, heads, N, M)
   if (bias) scores = scores + *bias;

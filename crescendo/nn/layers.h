@@ -25,11 +25,18 @@ struct Linear {
   Tensor bias;                               // (out)
 };
 
+// The residual stream of a transformer: x, and what the last layer adds to it, which is added with the next norm.
+struct ResidualStream {
+  Tensor x, branch;  // branch may be undefined
+};
+
 // Over the last dimension; without affine where weight is undefined.
 struct LayerNorm {
   LayerNorm(int64_t width, double eps) : width(width), eps(eps) {}
   LayerNorm(const Scope& scope, int64_t width, double eps);
   Tensor operator()(const Tensor& x) const;
+  // Of the stream, after its branch has been added. Without gradients on a GPU one pass over memory.
+  Tensor operator()(ResidualStream& stream) const;
   int64_t width;
   double eps;
   Tensor weight, bias;  // (width)

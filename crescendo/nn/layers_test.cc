@@ -90,5 +90,16 @@ TEST(Layers, DropoutDropsAndKeepsTheMean) {
   EXPECT_NEAR(y.mean().item<double>(), 1, 0.01);
 }
 
+TEST(LayerNorm, OfAStreamAddsItsBranchFirst) {
+  Params params = Params::random(1);
+  const LayerNorm norm(Scope(params) / "norm", 6, 1e-6);
+  const Tensor x = at::randn({2, 3, 6}), branch = at::randn({2, 3, 6});
+  ResidualStream stream{x, branch};
+  EXPECT_TRUE(at::equal(norm(stream), norm(x + branch)));
+  EXPECT_TRUE(at::equal(stream.x, x + branch));
+  EXPECT_FALSE(stream.branch.defined());
+  EXPECT_TRUE(at::equal(norm(stream), norm(x + branch)));  // nothing is added twice
+}
+
 }  // namespace
 }  // namespace crescendo

@@ -3,18 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <exception>
 
 #include "crescendo/core/check.h"
-#include "crescendo/core/log.h"
-#include "crescendo/kernels/row_passes.h"
+#include "crescendo/core/torch_compat.h"
 
 namespace crescendo {
 
 namespace {
-
-// Graphs that are kept: many plans' worth. Beyond, all are made anew.
-constexpr size_t kMostGraphs = 256;
 
 // The noise of an outer step, drawn for as many inner steps at once as take little memory.
 class Drawn {
@@ -38,24 +33,9 @@ class Drawn {
   Tensor drawn_;
 };
 
-// eps = u + s (c - u) of output (2M, 2C), conditional rows first: (M, C).
-Tensor guide(const Tensor& output, double scale) {
-  const auto rows_each = output.size(0) / 2, channels = output.size(1) / 2;
-  if (!rows::serves(output.device()) || !output.is_contiguous()) {
-    const auto eps = output.slice(1, 0, channels).chunk(2, 0);
-    return eps[1] + scale * (eps[0] - eps[1]);
-  }
-  const Tensor eps = at::empty({rows_each, channels}, output.options());
-  const float* cond = output.data_ptr<float>();
-  rows::run(rows::Guide{rows_each, channels, cond, cond + rows_each * 2 * channels, 2 * channels,
-                        static_cast<float>(scale), eps.data_ptr<float>()},
-            output.device());
-  return eps;
-}
-
 }  // namespace
 
-InnerLoop::InnerLoop(const Head& head, Execution execution) : head_(head), graphs_(std::move(execution.graphs)) {
+InnerLoop::InnerLoop(const Head& head, Execution execution) : head_(head), recordings_(std::move(execution.graphs)) {
   const bool few_passes = !execution.plain && FusedHead::serves(head);
   check_usage(few_passes || !execution.int8, "int8 needs the head in fp32 or bf16, on a CPU, and not as it is written");
   if (few_passes) weights_.emplace(head, execution.int8);
@@ -83,81 +63,57 @@ const InnerLoop::Timesteps& InnerLoop::timesteps(const Step& step, Solver solver
 FusedHead& InnerLoop::fused(int64_t rows, int64_t inner_steps) {
   // Where nothing is put down, one set of buffers does.
   const bool one = head_.input_proj().weight.is_cpu();
-  const auto key = one ? std::pair<int64_t, int64_t>{} : std::pair{rows, inner_steps};
+  const auto key = one ? std::pair<int64_t, int64_t>{} : std::pair{rows, weights_->chunk_of(rows, inner_steps)};
   return fused_.try_emplace(key, weights_->with_own_buffers()).first->second;
 }
 
-Tensor InnerLoop::evaluate(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T,
+Tensor InnerLoop::evaluate(const Step& step, Solver solver, const Tensor& numbers, const Tensor& z, const Tensor& x_T,
                            const StepNoiseFn& noise, const std::function<void(int64_t n)>& on_evaluations) {
+  // In low precision the products that stay in fp32 need not be more exact than a GPU's TF32 makes them, at a multiple
+  // of the speed.
+  const Tf32Products tf32(z.is_cuda() && z.scalar_type() != at::kFloat);
   const Timesteps& t = timesteps(step, solver);
   const bool guided = z.size(0) != x_T.size(0);
-  const Tensor y = head_.condition(z, at::full({1, 1}, step.level, z.options()));  // (M or 2M, W)
+  const Tensor level = numbers.slice(0, 0, 1), guidance = numbers.slice(0, 1);
+  const Tensor y = head_.condition(z, level.to(z.scalar_type()).view({1, 1}));  // (M or 2M, W)
   FusedHead* few_passes = weights_ ? &fused(z.size(0), step.inner_steps) : nullptr;
   if (few_passes) few_passes->begin(y, t.embedding);
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
-    const Tensor out = few_passes ? few_passes->forward(x, i)
-                                  : head_.forward(guided ? at::cat({x, x}) : x, y + t.embedding[i]).to(at::kFloat);
+    Denoised answer;
+    if (few_passes) {
+      answer = guided ? few_passes->guided(x, i, guidance) : split(few_passes->forward(x, i));
+    } else {
+      const Tensor out = head_.forward(guided ? at::cat({x, x}) : x, y + t.embedding[i]).to(at::kFloat);
+      answer = guided ? guide(out, guidance) : split(out);
+    }
     on_evaluations(1);
-    const int64_t channels = x.size(1);  // out: (M or 2M, 2C)
-    const Tensor eps = guided ? guide(out, step.guidance) : out.slice(1, 0, channels);
-    return {eps, out.slice(1, channels).slice(0, 0, x.size(0))};
+    return answer;
   };
   return solve(solver, denoise, t.schedule, x_T, noise, step.temperature);
 }
 
-Tensor InnerLoop::replay(Recorded& recorded, const Step& step, Solver solver, const Tensor& z, const Tensor& x_T,
-                         const StepsNoiseFn& noise) {
-  const Tensor drawn =
-      adds_noise(solver) && step.inner_steps > 1 ? noise(0, step.inner_steps - 1).contiguous() : Tensor();
-  if (!recorded.tokens.defined()) {
-    recorded.z = z.clone();
-    recorded.x_T = x_T.clone();
-    if (drawn.defined()) recorded.noise = drawn.clone();
-    recorded.tokens = at::empty_like(recorded.x_T);
-    recorded.graph->capture([this, &recorded, step, solver] {
-      recorded.tokens.copy_(evaluate(
-          step, solver, recorded.z, recorded.x_T, [&](int64_t n) { return recorded.noise[n]; }, [](int64_t) {}));
-    });
-  } else {
-    recorded.z.copy_(z);
-    recorded.x_T.copy_(x_T);
-    if (drawn.defined()) recorded.noise.copy_(drawn);
-  }
-  recorded.graph->replay();
-  return recorded.tokens.clone();
-}
-
 Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepsNoiseFn& noise,
                       const std::function<void(int64_t n)>& on_evaluations) {
-  const auto as_they_come = [&] {
-    Drawn drawn(noise, step.inner_steps, x_T.numel());
-    return evaluate(
-        step, solver, z, x_T, [&](int64_t n) { return drawn(n); }, on_evaluations);
-  };
-  if (!weights_ || !graphs_) return as_they_come();
-  if (recorded_.size() >= kMostGraphs) recorded_.clear();
-  const auto [entry, first_time] = recorded_.try_emplace(
-      {spacing(step, solver), step.guidance, step.temperature, step.level, z.size(0), x_T.size(0)});
-  std::optional<Recorded>& recorded = entry->second;
-  if (first_time) return as_they_come();
-  if (!recorded) {
-    auto graph = graphs_(z.device());
-    if (!graph) {
-      graphs_ = nullptr;  // this device has none
-      return as_they_come();
+  const auto options = x_T.options();
+  const Tensor numbers = at::cat({at::full({1}, step.level, options), at::full({1}, step.guidance, options)});
+  if (weights_) {
+    const auto inputs = [&]() -> std::vector<Tensor> {
+      const bool noisy = adds_noise(solver) && step.inner_steps > 1;
+      return {numbers, z, x_T, noisy ? noise(0, step.inner_steps - 1) : Tensor()};
+    };
+    const auto work = [this, step, solver](const std::vector<Tensor>& in) {
+      return evaluate(
+          step, solver, in[0], in[1], in[2], [&](int64_t n) { return in[3][n]; }, [](int64_t) {});
+    };
+    const Key key{spacing(step, solver), step.temperature, z.size(0), x_T.size(0)};
+    if (const auto tokens = recordings_.run(key, z.device(), inputs, work)) {
+      on_evaluations(step.inner_steps);
+      return *tokens;
     }
-    recorded = Recorded{std::move(graph), {}, {}, {}, {}};
   }
-  try {
-    const Tensor tokens = replay(*recorded, step, solver, z, x_T, noise);
-    on_evaluations(step.inner_steps);
-    return tokens;
-  } catch (const std::exception& e) {
-    log_warning(concat("the inner steps run one by one, because no graph could be made of them: ", e.what()));
-    graphs_ = nullptr;
-    recorded_.clear();
-    return as_they_come();
-  }
+  Drawn drawn(noise, step.inner_steps, x_T.numel());
+  return evaluate(
+      step, solver, numbers, z, x_T, [&](int64_t n) { return drawn(n); }, on_evaluations);
 }
 
 }  // namespace crescendo

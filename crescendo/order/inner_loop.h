@@ -12,8 +12,8 @@
 
 #include "crescendo/diffusion/fused_head.h"
 #include "crescendo/diffusion/solvers.h"
-#include "crescendo/kernels/graph.h"
 #include "crescendo/order/plan.h"
+#include "crescendo/order/recordings.h"
 
 namespace crescendo {
 
@@ -22,9 +22,9 @@ using StepsNoiseFn = std::function<Tensor(int64_t n, int64_t count)>;
 
 // How a model is computed.
 struct Execution {
-  bool plain = false;                  // as it is written in its own code, the reference for what is faster
-  bool int8 = false;                   // the head's modulations in int8 (FusedHead)
-  GraphFactory graphs = device_graph;  // for tests
+  bool plain = false;                     // as it is written in its own code, the reference for what is faster
+  bool int8 = false;                      // the head's modulations in int8 (FusedHead)
+  GraphFactory graphs = device_graphs();  // others are for tests
 };
 
 class InnerLoop {
@@ -48,27 +48,20 @@ class InnerLoop {
   };
   // Solver and the inner steps' number, start and end.
   using Spacing = std::tuple<Solver, int64_t, int64_t, int64_t>;
-  // All that is put down in a graph as a number.
-  using Key = std::tuple<Spacing, double, double, double, int64_t, int64_t>;
-  struct Recorded {
-    std::unique_ptr<Graph> graph;
-    Tensor z, x_T, noise;  // what it reads
-    Tensor tokens;         // what it writes
-  };
+  // Spacing, temperature, and rows of z and x_T.
+  using Key = std::tuple<Spacing, double, int64_t, int64_t>;
   static Spacing spacing(const Step& step, Solver solver);
   const Timesteps& timesteps(const Step& step, Solver solver);
-  Tensor evaluate(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepNoiseFn& noise,
-                  const std::function<void(int64_t n)>& on_evaluations);
-  Tensor replay(Recorded& recorded, const Step& step, Solver solver, const Tensor& z, const Tensor& x_T,
-                const StepsNoiseFn& noise);
+  // `numbers` of the step that lie on the device: level and guidance, (2).
+  Tensor evaluate(const Step& step, Solver solver, const Tensor& numbers, const Tensor& z, const Tensor& x_T,
+                  const StepNoiseFn& noise, const std::function<void(int64_t n)>& on_evaluations);
   FusedHead& fused(int64_t rows, int64_t inner_steps);
 
   const Head& head_;
-  GraphFactory graphs_;
   std::optional<FusedHead> weights_;
-  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and inner steps: a graph keeps to its buffers
+  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and chunk: a graph keeps to its buffers
   std::map<Spacing, Timesteps> timesteps_;
-  std::map<Key, std::optional<Recorded>> recorded_;
+  Recordings<Key> recordings_;
 };
 
 }  // namespace crescendo

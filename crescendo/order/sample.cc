@@ -33,23 +33,38 @@ class Lap {
 }  // namespace
 
 Sampler::Sampler(const FarModel& model, Execution execution)
-    : model_(model), plain_(execution.plain), inner_loop_(model.head(), std::move(execution)) {}
+    : model_(model),
+      plain_(execution.plain),
+      passes_(plain_ ? GraphFactory() : execution.graphs),
+      inner_loop_(model.head(), std::move(execution)) {}
+
+// The transformer, whose masks, if any, hide as many tokens of every image: tokens (B, L, C), condition (B, *, D).
+Tensor Sampler::forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask) {
+  const auto inputs = [&]() -> std::vector<Tensor> { return {tokens, condition, mask.missing}; };
+  const auto work = [this, visible = mask.visible, even = mask.even](const std::vector<Tensor>& in) {
+    return model_.backbone().forward(in[0], in[1], {in[2], visible, even});
+  };
+  const auto z = passes_.run({tokens.size(0), mask.any() ? mask.visible : -1}, tokens.device(), inputs, work);
+  return z ? *z : work(inputs());
+}
 
 // The transformer where no image differs from another but by its condition (B, *, D): what is asked for several times,
 // and without condition, is computed once, and not at all where the call before asked the same.
 Tensor Sampler::first_forward(const Tensor& tokens, const Tensor& condition, TokenMask mask) {
-  const Tensor which =
-      std::get<1>(at::unique_dim(condition.flatten(1), 0, /*sorted=*/true, /*return_inverse=*/true));  // (B)
+  // On the CPU, as sorting a few rows takes a GPU milliseconds.
+  const Tensor asked = condition.flatten(1).to(at::kCPU);
+  const Tensor which = std::get<1>(at::unique_dim(asked, 0, /*sorted=*/true, /*return_inverse=*/true));  // (B)
   const int64_t distinct = which.max().item<int64_t>() + 1;
   const Tensor one_each =
       at::zeros({distinct}, which.options()).scatter_(0, which, at::arange(which.size(0), which.options()));
-  const Tensor conditions = condition.index_select(0, one_each);
+  const Tensor conditions = asked.index_select(0, one_each);
   if (!first_ || first_->masked != mask.any() || !at::equal(first_->conditions, conditions)) {
-    if (mask.any()) mask.missing = mask.missing.index_select(0, one_each);
+    const Tensor rows = one_each.to(condition.device());
+    if (mask.any()) mask.missing = mask.missing.index_select(0, rows);
     first_ =
-        First{conditions, model_.backbone().forward(tokens.index_select(0, one_each), conditions, mask), mask.any()};
+        First{conditions, forward(tokens.index_select(0, rows), condition.index_select(0, rows), mask), mask.any()};
   }
-  return first_->z.index_select(0, which);
+  return first_->z.index_select(0, which.to(condition.device()));
 }
 
 Tensor Sampler::sample(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks) {
@@ -95,9 +110,8 @@ Tensor Sampler::sample(const Tensor& condition, const Plan& plan, const NoiseSou
       if (mask.any()) mask.missing = twice(mask.missing);
       const Tensor input = twice(tokens.to(model_.dtype()));
       const bool nothing_known = k == 0 && (step.masked == 0 || step.masked == tokens_per_image);
-      const Tensor z = nothing_known && !plain_
-                           ? first_forward(input, conditions, mask)
-                           : model_.backbone().forward(input, conditions, mask);  // (B or 2B, L, D)
+      const Tensor z = nothing_known && !plain_ ? first_forward(input, conditions, mask)
+                                                : forward(input, conditions, mask);  // (B or 2B, L, D)
       if (hooks.times) hooks.times->backbone_s += lap(z);
 
       // Rows whose prediction somebody reads: MAR predicts each token once; without a filter only the tokens that stay

@@ -42,12 +42,15 @@ class Sampler {
 
  private:
   Tensor first_forward(const Tensor& tokens, const Tensor& condition, TokenMask mask);
+  Tensor forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask);
 
   const FarModel& model_;
   bool plain_;
+  Recordings<std::tuple<int64_t, int64_t>> passes_;  // of the transformer, by rows and visible tokens
   InnerLoop inner_loop_;
   std::map<FilterType, Lowpass> lowpass_;
-  // The last conditions (N, *, D) that stood at the beginning of a picture, each once, and what came of them (N, L, D).
+  // The last conditions (N, * D) that stood at the beginning of a picture, each once and on the CPU, and what came of
+  // them (N, L, D).
   struct First {
     Tensor conditions, z;
     bool masked = false;

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
+#include "crescendo/kernels/group_norm.h"
 
 namespace crescendo {
 
@@ -61,9 +62,43 @@ Tensor run_blocks(const VaeLevel& level, Tensor x) {
 
 thread_local std::optional<at::ScalarType> g_convolution_dtype;
 
-// Over the numbers of x, which nobody else reads, where no gradient asks for them.
-Tensor activated(Tensor x) { return at::GradMode::is_enabled() ? at::silu(x) : at::silu_(x); }
-Tensor sum(Tensor x, const Tensor& other) { return at::GradMode::is_enabled() ? other + x : x.add_(other); }
+at::ScalarType convolution_dtype(const Tensor& x) { return g_convolution_dtype.value_or(x.scalar_type()); }
+
+// Over the numbers of x, which nobody else reads, where no gradient asks for them and their type can hold the sum.
+Tensor sum(Tensor x, const Tensor& other) {
+  return at::GradMode::is_enabled() || x.scalar_type() != other.scalar_type() ? other + x : x.add_(other);
+}
+
+// Whether x goes the way of the program's own kernel for group norms: between two layers nothing is copied there, as
+// all stays channels last and norms and convolutions answer in the type that the next one takes.
+bool own_kernel(const Tensor& x) {
+  const auto known = [](at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; };
+  return !at::GradMode::is_enabled() && groups::serves(x.device()) && known(x.scalar_type()) &&
+         known(convolution_dtype(x));
+}
+
+template <class In, class Out>
+Tensor normalised(const GroupNorm& norm, const Tensor& x, bool silu) {
+  const Tensor in = x.contiguous(at::MemoryFormat::ChannelsLast);
+  Tensor out = at::empty(x.sizes(), x.options().dtype(convolution_dtype(x)), at::MemoryFormat::ChannelsLast);
+  const Tensor weight = norm.weight.to(at::kFloat).contiguous(), bias = norm.bias.to(at::kFloat).contiguous();
+  const int64_t images = x.size(0), channels = x.size(1), positions = x.size(2) * x.size(3);
+  const Tensor scratch =
+      at::empty({groups::scratch_bytes(images, channels, norm.groups)}, x.options().dtype(at::kByte));
+  groups::run(groups::GroupNormPass<In, Out>{images, positions, channels, norm.groups, in.data_ptr<In>(),
+                                             weight.data_ptr<float>(), bias.data_ptr<float>(), kNormEps, silu,
+                                             out.data_ptr<Out>(), scratch.data_ptr()});
+  return out;
+}
+
+Tensor normalised(const GroupNorm& norm, const Tensor& x, bool silu) {
+  using Half = at::BFloat16;
+  if (x.scalar_type() == at::kFloat)
+    return convolution_dtype(x) == at::kFloat ? normalised<float, float>(norm, x, silu)
+                                              : normalised<float, Half>(norm, x, silu);
+  return convolution_dtype(x) == at::kFloat ? normalised<Half, float>(norm, x, silu)
+                                            : normalised<Half, Half>(norm, x, silu);
+}
 
 const Tensor& weight_named(const TensorMap& weights, const std::string& name, const std::string& source) {
   const auto it = weights.find(name);
@@ -158,10 +193,26 @@ Conv2d::Conv2d(const Scope& scope, int64_t in, int64_t out, int64_t kernel, int6
 ConvolutionDtype::ConvolutionDtype(at::ScalarType dtype) : before_(g_convolution_dtype) { g_convolution_dtype = dtype; }
 ConvolutionDtype::~ConvolutionDtype() { g_convolution_dtype = before_; }
 
+std::pair<Tensor, Tensor> ConvertedParams::get(const Tensor& weight, const Tensor& bias, at::ScalarType dtype) {
+  const std::lock_guard lock(mutex_);
+  const bool kept = weight_.defined() && weight_.scalar_type() == dtype && weight_origin_ == origin(weight) &&
+                    bias_origin_ == origin(bias);
+  if (!kept) {
+    weight_ = weight.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+    bias_ = bias.to(dtype);
+    weight_origin_ = origin(weight), bias_origin_ = origin(bias);
+  }
+  return {weight_, bias_};
+}
+
 Tensor Conv2d::operator()(const Tensor& x) const {
-  const at::ScalarType dtype = g_convolution_dtype.value_or(x.scalar_type());
-  const auto convolve = [&](const Tensor& in, int64_t padding) {
-    return at::conv2d(in.to(dtype), weight.to(dtype), bias.to(dtype), stride, padding).to(x.scalar_type());
+  const at::ScalarType dtype = convolution_dtype(x);
+  // Those that are trained change by hands that leave no version.
+  const bool keeps = own_kernel(x) && !weight.requires_grad() && !bias.requires_grad();
+  const auto [own_weight, own_bias] =
+      keeps ? converted_->get(weight, bias, dtype) : std::pair(weight.to(dtype), bias.to(dtype));
+  const auto convolve = [&, &w = own_weight, &b = own_bias](const Tensor& in, int64_t padding) {
+    return at::conv2d(in.to(dtype), w, b, stride, padding).to(x.scalar_type());
   };
   // Stride 2 pads right and bottom by one, as published, which no symmetric padding can express.
   return stride == 2 ? convolve(at::constant_pad_nd(x, {0, 1, 0, 1}), 0) : convolve(x, weight.size(2) / 2);
@@ -172,7 +223,15 @@ GroupNorm::GroupNorm(const Scope& scope, int64_t channels, int64_t groups)
       weight(scope.add("weight", {channels}, Init::kOnes)),
       bias(scope.add("bias", {channels}, Init::kZeros)) {}
 
-Tensor GroupNorm::operator()(const Tensor& x) const { return at::group_norm(x, groups, weight, bias, kNormEps); }
+Tensor GroupNorm::operator()(const Tensor& x) const {
+  return own_kernel(x) ? normalised(*this, x, /*silu=*/false) : at::group_norm(x, groups, weight, bias, kNormEps);
+}
+
+Tensor GroupNorm::activated(const Tensor& x) const {
+  if (own_kernel(x)) return normalised(*this, x, /*silu=*/true);
+  Tensor h = (*this)(x);
+  return at::GradMode::is_enabled() ? at::silu(h) : at::silu_(h);
+}
 
 ResidualBlock::ResidualBlock(const Scope& scope, int64_t in, int64_t out, int64_t groups)
     : norm1(scope / "norm1", in, groups),
@@ -184,9 +243,9 @@ ResidualBlock::ResidualBlock(const Scope& scope, int64_t in, int64_t out, int64_
 
 Tensor ResidualBlock::operator()(const Tensor& x) const {
   // One by one, so that each goes before the next but one comes: at the full size they are what needs the memory.
-  Tensor h = activated(norm1(x));
+  Tensor h = norm1.activated(x);
   h = conv1(h);
-  h = activated(norm2(h));
+  h = norm2.activated(h);
   h = conv2(h);
   return sum(std::move(h), nin_shortcut ? (*nin_shortcut)(x) : x);
 }
@@ -202,8 +261,9 @@ Tensor SpatialAttention::operator()(const Tensor& x) const {
   const Tensor h = norm(x);
   const auto rows = [](const Tensor& t) { return t.flatten(2).transpose(1, 2); };  // (B, channels, H, W) -> (B, HW, .)
   const double scale = 1.0 / std::sqrt(static_cast<double>(x.size(1)));
-  const Tensor weights = at::softmax(at::matmul(rows(q(h)) * scale, k(h).flatten(2)), -1);  // (B, HW, HW)
-  const Tensor mixed = at::matmul(weights, rows(v(h)));                                     // (B, HW, channels)
+  const auto of_h = [&](const Conv2d& conv) { return conv(h).to(x.scalar_type()); };
+  const Tensor weights = at::softmax(at::matmul(rows(of_h(q)) * scale, of_h(k).flatten(2)), -1);  // (B, HW, HW)
+  const Tensor mixed = at::matmul(weights, rows(of_h(v)));                                        // (B, HW, channels)
   return x + proj_out(mixed.transpose(1, 2).reshape(x.sizes()));
 }
 
@@ -228,6 +288,12 @@ namespace {
 // convolutions do not gain.
 Tensor laid_out(const Tensor& x) {
   return at::GradMode::is_enabled() ? x : x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// Twice the side. A GPU rounds what the convolution will round before one number becomes four.
+Tensor upsampled(const Tensor& x, const Conv2d& conv) {
+  const Tensor in = own_kernel(x) ? x.to(convolution_dtype(x)) : x;
+  return conv(at::upsample_nearest2d(in, {2 * x.size(2), 2 * x.size(3)})).to(x.scalar_type());
 }
 
 std::optional<VaeMiddle> make_middle(const Scope& scope, const KlVaeConfig& c) {
@@ -291,7 +357,7 @@ Tensor KlVae::encode_moments(const Tensor& image) const {
     if (level.resample) x = (*level.resample)(x);  // half the side
   }
   if (encoder_middle_) x = (*encoder_middle_)(x);
-  x = quant_conv_(encoder_out_(activated(encoder_norm_(x))));  // (B, 2C, h, w)
+  x = quant_conv_(encoder_out_(encoder_norm_.activated(x)));  // (B, 2C, h, w)
   return x.contiguous().to(at::kFloat);
 }
 
@@ -305,9 +371,9 @@ Tensor KlVae::decode(const Tensor& latents) const {
   if (decoder_middle_) x = (*decoder_middle_)(x);
   for (auto level = up_.rbegin(); level != up_.rend(); ++level) {
     x = run_blocks(*level, std::move(x));
-    if (level->resample) x = (*level->resample)(at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}));
+    if (level->resample) x = upsampled(x, *level->resample);
   }
-  x = decoder_out_(activated(decoder_norm_(x)));  // (B, 3 u u, H/u, W/u)
+  x = decoder_out_(decoder_norm_.activated(x));  // (B, 3 u u, H/u, W/u)
   if (config_.unshuffle > 1) x = at::pixel_shuffle(x, config_.unshuffle);
   return x.contiguous().to(at::kFloat);
 }

@@ -9,9 +9,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "crescendo/core/fields.h"
@@ -60,7 +62,8 @@ inline constexpr std::array<std::string_view, 2> kKlVaePresets = {"kl16", "shape
 // "kl16": factor 16, 16 channels, as published (83.8 M parameters). "shapes-64": factor 4, 3 channels, 0.28 M.
 KlVaeConfig kl_vae_preset(std::string_view name);
 
-// While one lives, convolutions of this thread compute in `dtype`; everything between them keeps its own.
+// While one lives, convolutions of this thread compute in `dtype`; everything between them keeps its own. Where a GPU
+// normalises with the program's own kernel, what only a convolution or a norm reads is in `dtype`, too.
 class ConvolutionDtype {
  public:
   explicit ConvolutionDtype(at::ScalarType dtype);
@@ -72,6 +75,27 @@ class ConvolutionDtype {
   std::optional<at::ScalarType> before_;
 };
 
+// A convolution's parameters in another type and channels last, kept until the parameters change: in place, or by
+// Params::to. All who use it share a stream.
+class ConvertedParams {
+ public:
+  // (weight, bias)
+  std::pair<Tensor, Tensor> get(const Tensor& weight, const Tensor& bias, at::ScalarType dtype);
+
+ private:
+  // What tells a tensor's numbers from those that it had or will have.
+  struct Origin {
+    const void* data = nullptr;
+    int64_t version = 0;
+    bool operator==(const Origin&) const = default;
+  };
+  static Origin origin(const Tensor& t) { return {t.data_ptr(), static_cast<int64_t>(t._version())}; }
+
+  std::mutex mutex_;
+  Origin weight_origin_, bias_origin_;
+  Tensor weight_, bias_;
+};
+
 struct Conv2d {
   Conv2d() = default;
   Conv2d(const Scope& scope, int64_t in, int64_t out, int64_t kernel, int64_t stride = 1);
@@ -79,11 +103,16 @@ struct Conv2d {
   Tensor weight;                             // (out, in, kernel, kernel)
   Tensor bias;                               // (out)
   int64_t stride = 1;
+
+ private:
+  std::shared_ptr<ConvertedParams> converted_ = std::make_shared<ConvertedParams>();
 };
 
 struct GroupNorm {
   GroupNorm(const Scope& scope, int64_t channels, int64_t groups);
+  // In x's type, or where the program's own kernel serves, in the type of the convolution that comes next.
   Tensor operator()(const Tensor& x) const;
+  Tensor activated(const Tensor& x) const;  // SiLU behind it
   int64_t groups;
   Tensor weight, bias;  // (channels)
 };

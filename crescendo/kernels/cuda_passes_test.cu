@@ -1,16 +1,10 @@
-// Every pass on the GPU against the same code on the CPU, without LibTorch: so that it can be built, and says what it
-// should, where there is no GPU, and be run where there is one.
-#include <cuda_runtime.h>
-
+// Every pass on the GPU against the same code on the CPU, or its definition.
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "crescendo/kernels/cuda_passes.h"
 #include "crescendo/kernels/cuda_stream.h"
+#include "crescendo/kernels/cuda_test.h"
 #include "crescendo/kernels/row_bodies.h"
 
 namespace crescendo {
@@ -20,37 +14,9 @@ void* current_cuda_stream() { return nullptr; }
 namespace {
 
 using rows::OneLane;
-
-int faults = 0;
-void expect(bool right, const std::string& what) {
-  if (right) return;
-  std::printf("FAILED: %s\n", what.c_str());
-  ++faults;
-}
-
-// Memory that both sides see.
-template <class T>
-struct Shared {
-  explicit Shared(size_t n) : size(n) {
-    if (cudaMallocManaged(&data, n * sizeof(T)) != cudaSuccess) throw std::runtime_error("no memory");
-    std::memset(data, 0, n * sizeof(T));
-  }
-  ~Shared() { cudaFree(data); }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-  T* data = nullptr;
-  size_t size;
-};
-
-template <class T>
-void fill(Shared<T>& s, uint32_t stream, float scale = 1.0f) {
-  for (size_t i = 0; i < s.size; i += 2) {
-    const PhiloxBlock b = philox(philox_stream(1, stream, 0, 0), i);
-    const NormalPair n = box_muller(b.word[0], b.word[1]);
-    rows::store(s.data[i], n.first * scale);
-    if (i + 1 < s.size) rows::store(s.data[i + 1], n.second * scale);
-  }
-}
+using test::expect;
+using test::fill;
+using test::Shared;
 
 template <class T>
 std::vector<float> values(const Shared<T>& s) {
@@ -79,10 +45,11 @@ void compare(const char* name, const Pass& pass, Shared<T>& out, Shared<float>* 
   const std::vector<float> x_before = x ? values(*x) : std::vector<float>();
   row_by_row(pass);
   const std::vector<float> out_cpu = values(out), x_cpu = x ? values(*x) : std::vector<float>();
-  std::memset(out.data, 0, out.size * sizeof(T));
+  out.poison();
   if (x) std::copy(x_before.begin(), x_before.end(), x->data);
   rows::cuda::run(pass);
-  if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+  test::wait_for_the_device();
+  expect(out.guard_holds() && (!x || x->guard_holds()), std::string(name) + " wrote behind its memory");
   const double error = relative(values(out), out_cpu), x_error = x ? relative(values(*x), x_cpu) : 0;
   std::printf("%-28s %6lld x %-5lld %.1e %.1e\n", name, static_cast<long long>(pass.rows),
               static_cast<long long>(pass.width), error, x_error);
@@ -117,10 +84,10 @@ void answer(int64_t n, int64_t w, const rows::Residual<T>& one_row_each, Shared<
           const float c = expected.data[r * outputs + o], u = expected.data[(r + tokens) * outputs + o];
           expected.data[r * outputs + o] = u + 2.5f * (c - u);
         }
-    std::memset(out.data, 0xff, out.size * sizeof(float));  // no numbers
+    out.poison();
     rows::cuda::run(rows::Answer<T>{n, w, one_row_each, 1e-6, scale.data, bias.data, weight.data, outputs, shift.data,
                                     guided ? guidance.data : nullptr, out.data});
-    if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+    test::wait_for_the_device();
     auto got = values(out), right = values(expected);
     got.resize(static_cast<size_t>(tokens * outputs)), right.resize(got.size());
     const double error = relative(got, right);
@@ -139,10 +106,10 @@ void add_norm(int64_t n, int64_t w, double tolerance) {
   Shared<T> x(size), branch(size), weight(wide), bias(wide), sum(size), out(size);
   fill(x, 30), fill(branch, 31), fill(weight, 32), fill(bias, 33);
   for (const bool affine : {true, false}) {
-    std::memset(sum.data, 0xff, size * sizeof(T)), std::memset(out.data, 0xff, size * sizeof(T));
+    sum.poison(), out.poison();
     rows::cuda::run(rows::AddNorm<T>{n, w, x.data, branch.data, 1e-6, affine ? weight.data : nullptr,
                                      affine ? bias.data : nullptr, sum.data, out.data});
-    if (cudaDeviceSynchronize() != cudaSuccess) throw std::runtime_error("the kernel failed");
+    test::wait_for_the_device();
     std::vector<float> sums(size), norms(size);
     for (int64_t r = 0; r < n; ++r) {
       double mean = 0, variance = 0;
@@ -216,31 +183,21 @@ void others(int64_t n, int64_t w) {
   compare("normal numbers", rows::Normals{n, w, seeds.data, 2, 1, 3, 4, out.data}, out, nullptr, 1e-5);
 }
 
-int check_without_a_gpu() {
-  try {
-    float x = 0;
-    rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, &x, &x});
-  } catch (const std::runtime_error& e) {
-    std::printf("no GPU here, and a kernel says so: %s\n", e.what());
-    return std::string(e.what()).find("CUDA kernel: ") == 0 ? 0 : 1;
-  }
-  std::printf("FAILED: a kernel ran without a GPU\n");
-  return 1;
-}
-
-int check() {
-  int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return check_without_a_gpu();
+void check() {
   for (const auto& [n, w] : std::vector<std::pair<int64_t, int64_t>>{
            {1, 2}, {7, 37}, {64, 256}, {6, 36}, {513, 1024}, {514, 1024}, {4102, 128}, {3, 1280}, {2, 3072}}) {
     blocks<float>(n, w, 1e-5);
     blocks<c10::BFloat16>(n, w, 4e-3);
     others(n, w);
   }
-  return faults;
+}
+
+void one_kernel() {
+  float x = 0;
+  rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, &x, &x});
 }
 
 }  // namespace
 }  // namespace crescendo
 
-int main() { return crescendo::check(); }
+int main() { return crescendo::test::run(crescendo::check, crescendo::one_kernel); }

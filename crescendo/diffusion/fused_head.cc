@@ -136,7 +136,7 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   }
   const Tensor shift = shift_.slice(0, at, at + rows_);
   const float* scale = numbers(scale_) + at * w;
-  if (rows::answers(device, w)) {
+  if (rows::packs(device, w)) {
     const int64_t outputs = output_bias_.size(0);
     const Tensor out = at::empty({guidance.defined() ? x.size(0) : rows_, outputs}, shift.options());
     rows::run(rows::Answer<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
@@ -159,7 +159,7 @@ Tensor FusedHead::evaluate(const Tensor& x, int64_t i, const Tensor& guidance) {
 
 Denoised FusedHead::guided(const Tensor& x, int64_t i, const Tensor& scale) {
   check(2 * x.size(0) == rows_, "FusedHead: ", x.size(0), " guided rows, begun with ", rows_);
-  return rows::answers(x_.device(), width_) ? split(evaluate(x, i, scale)) : guide(evaluate(x, i, {}), scale);
+  return rows::packs(x_.device(), width_) ? split(evaluate(x, i, scale)) : guide(evaluate(x, i, {}), scale);
 }
 
 Denoised split(const Tensor& output) {

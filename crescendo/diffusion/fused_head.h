@@ -10,7 +10,8 @@
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
-// last layer. With int8 the blocks' modulations, most of the head's work, are in that.
+// last layer; the caller may let a GPU round the factors of those products to TF32. With int8 the blocks' modulations,
+// most of the head's work, are in that.
 #pragma once
 
 #include <optional>
@@ -53,7 +54,7 @@ class FusedHead {
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);
-  // (M, 2C), or guided (M / 2, 2C) where `guidance`, s, is given, which takes a device that answers().
+  // (M, 2C), or guided (M / 2, 2C) where `guidance`, s, is given, which takes a device that packs().
   Tensor evaluate(const Tensor& x, int64_t i, const Tensor& guidance);
   template <class T>
   Tensor evaluate_in(const Tensor& x, int64_t i, const Tensor& guidance);

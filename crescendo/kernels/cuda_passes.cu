@@ -3,11 +3,10 @@
 #include <cuda_runtime.h>
 
 #include <stdexcept>
-#include <string>
 
+#include "crescendo/kernels/cuda_launch.h"
 #include "crescendo/kernels/cuda_packed.h"
 #include "crescendo/kernels/cuda_passes.h"
-#include "crescendo/kernels/cuda_stream.h"
 #include "crescendo/kernels/row_bodies.h"
 
 namespace crescendo::rows::cuda {
@@ -45,17 +44,6 @@ template <class Pass>
 constexpr int64_t kPerThread = 1;
 template <>
 constexpr int64_t kPerThread<Normals> = 4;
-
-cudaStream_t stream() { return static_cast<cudaStream_t>(current_cuda_stream()); }
-
-constexpr int64_t kMostBlocks = (int64_t{1} << 31) - 1;
-
-unsigned blocks_for(int64_t count) { return static_cast<unsigned>(count < kMostBlocks ? count : kMostBlocks); }
-
-void check_launch() {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA kernel: ") + cudaGetErrorString(error));
-}
 
 template <class Pass>
 void launch(const Pass& pass) {

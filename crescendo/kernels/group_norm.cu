@@ -4,10 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <stdexcept>
-#include <string>
 
+#include "crescendo/kernels/cuda_launch.h"
 #include "crescendo/kernels/cuda_packed.h"
-#include "crescendo/kernels/cuda_stream.h"
 #include "crescendo/kernels/group_norm.h"
 
 namespace crescendo::groups {
@@ -170,27 +169,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce)
   }
 }
 
-unsigned blocks_for(int64_t count) {
-  constexpr int64_t kMostBlocks = (int64_t{1} << 31) - 1;
-  return static_cast<unsigned>(std::min(count, kMostBlocks));
-}
-
-void check_launch() {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA kernel: ") + cudaGetErrorString(error));
-}
-
 template <int kCount, class In, class Out>
 void launch(const GroupNormPass<In, Out>& pass) {
-  const auto stream = static_cast<cudaStream_t>(current_cuda_stream());
   const Shape s = shape_of(pass, kCount);
   auto* const sums = static_cast<double2*>(pass.scratch);
   auto* const moments = reinterpret_cast<float2*>(sums + s.images * s.chunks * s.lanes);
-  sum_parts<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream>>>(s, pass.x, sums);
+  sum_parts<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream()>>>(s, pass.x, sums);
   check_launch();
-  finish_groups<<<blocks_for(s.images * s.groups), kGroupThreads, 0, stream>>>(s, sums, pass.eps, moments);
+  finish_groups<<<blocks_for(s.images * s.groups), kGroupThreads, 0, stream()>>>(s, sums, pass.eps, moments);
   check_launch();
-  apply<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream>>>(s, pass, moments);
+  apply<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream()>>>(s, pass, moments);
   check_launch();
 }
 

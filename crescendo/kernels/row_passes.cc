@@ -56,8 +56,7 @@ void run(const Answer<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
 void run(const AddNorm<float>& pass, c10::Device) { cuda::run(pass); }
 void run(const AddNorm<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
 
-bool answers(c10::Device device, int64_t width) { return device.is_cuda() && serves(device) && cuda::packs(width); }
-bool adds_norms(c10::Device device, int64_t width) { return answers(device, width); }
+bool packs(c10::Device device, int64_t width) { return device.is_cuda() && serves(device) && cuda::packs(width); }
 
 bool serves(c10::Device device) { return device.is_cpu() || (device.is_cuda() && cuda::built()); }
 

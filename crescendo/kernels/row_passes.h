@@ -137,8 +137,7 @@ struct Normals {
 bool serves(c10::Device device);
 
 // Whether there are kernels of Answer and AddNorm there, for rows of that length.
-bool answers(c10::Device device, int64_t width);
-bool adds_norms(c10::Device device, int64_t width);
+bool packs(c10::Device device, int64_t width);
 
 void run(const Condition& pass, c10::Device device);
 void run(const EnterBlock<float>& pass, c10::Device device);

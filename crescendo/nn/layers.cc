@@ -58,7 +58,7 @@ bool adds_in_one(const ResidualStream& s, const LayerNorm& norm) {
   const at::ScalarType type = s.x.scalar_type();
   return !at::GradMode::is_enabled() && (type == at::kFloat || type == at::kBFloat16) &&
          s.branch.scalar_type() == type && s.branch.sizes() == s.x.sizes() &&
-         (!norm.weight.defined() || norm.weight.scalar_type() == type) && rows::adds_norms(s.x.device(), norm.width);
+         (!norm.weight.defined() || norm.weight.scalar_type() == type) && rows::packs(s.x.device(), norm.width);
 }
 
 }  // namespace

@@ -14,12 +14,9 @@ namespace {
 
 // Rows from which on a product of modulations runs at its full rate: on a CPU, and on a GPU, whose many cores need
 // more.
-constexpr int64_t kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
+constexpr int64_t kRowsOfAProduct = 512, kRowsOfASmallProduct = PackedWeight::kFewRows, kRowsOfAProductOnAGpu = 2048;
 
 float* numbers(const Tensor& t) { return t.data_ptr<float>(); }
-
-// out = x weight^T
-void product(Tensor out, const Tensor& x, const Tensor& weight) { at::mm_out(out, x, weight.t()); }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -37,20 +34,28 @@ FusedHead::FusedHead(const Head& head, bool int8)
   check(serves(head), "FusedHead: needs fp32 or bf16 weights where its passes run");
   const at::NoGradGuard no_grad;
   for (const Head::Block& b : head.blocks())
-    blocks_.push_back({b.modulation.weight, b.mlp0.weight, b.mlp2.weight, fp32(b.in_ln.weight), fp32(b.in_ln.bias),
-                       fp32(b.modulation.bias), fp32(b.mlp0.bias), fp32(b.mlp2.bias), b.in_ln.eps, std::nullopt});
+    blocks_.push_back({{b.modulation.weight},
+                       {b.mlp0.weight},
+                       {b.mlp2.weight},
+                       fp32(b.in_ln.weight),
+                       fp32(b.in_ln.bias),
+                       fp32(b.modulation.bias),
+                       fp32(b.mlp0.bias),
+                       fp32(b.mlp2.bias),
+                       b.in_ln.eps,
+                       std::nullopt});
   if (int8) {
     check_usage(head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
-    for (Block& b : blocks_) b.int8_modulation.emplace(b.modulation);
+    for (Block& b : blocks_) b.int8_modulation.emplace(b.modulation.matrix);
   }
-  input_weight_ = fp32(head.input_proj().weight);
+  input_weight_ = Weight{fp32(head.input_proj().weight)};
   input_bias_ = fp32(head.input_proj().bias);
   final_weight_ = fp32(head.final_linear().weight);
   const auto weights = fp32(head.final_modulation().weight).chunk(2, 0),
              biases = fp32(head.final_modulation().bias).chunk(2, 0);  // shift, scale
-  final_scale_weight_ = weights[1];
+  final_scale_weight_ = Weight{weights[1].contiguous()};
   final_scale_bias_ = biases[1];
-  folded_shift_ = at::mm(final_weight_, weights[0]);
+  folded_shift_ = Weight{at::mm(final_weight_, weights[0])};
   output_bias_ = at::mv(final_weight_, biases[0]) + fp32(head.final_linear().bias);
 }
 
@@ -60,8 +65,36 @@ FusedHead FusedHead::with_own_buffers() const {
   return other;
 }
 
+void FusedHead::pack_for(int64_t rows) {
+  const auto pack = [](const Weight& w, int64_t most) {
+    if (!*w.packed && PackedWeight::serves(w.matrix) && PackedWeight::gains(most, w.matrix))
+      w.packed->emplace(w.matrix);
+  };
+  // Those of modulations meet the rows of several steps at once.
+  for (const Block& b : blocks_) {
+    if (!b.int8_modulation) pack(b.modulation, kRowsOfAProduct);
+    pack(b.mlp0, rows);
+    pack(b.mlp2, rows);
+  }
+  pack(input_weight_, rows);
+  pack(final_scale_weight_, kRowsOfAProduct);
+  pack(folded_shift_, kRowsOfAProduct);
+}
+
+void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& bias) {
+  if (*weight.packed && PackedWeight::gains(x.size(0), weight.matrix))
+    (*weight.packed)->multiply(x, bias, out);
+  else if (bias.defined())
+    at::addmm_out(out, bias, x, weight.matrix.t());
+  else
+    at::mm_out(out, x, weight.matrix.t());
+}
+
 int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
-  const int64_t most = input_weight_.is_cpu() ? kRowsOfAProduct : kRowsOfAProductOnAGpu,
+  const bool small = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
+  const int64_t most = !input_weight_.matrix.is_cpu() ? kRowsOfAProductOnAGpu
+                       : small                        ? kRowsOfASmallProduct
+                                                      : kRowsOfAProduct,
                 chunks = ceil_div(steps, std::clamp<int64_t>(most / std::max<int64_t>(1, rows), 1, steps));
   return ceil_div(steps, chunks);
 }
@@ -75,7 +108,7 @@ void FusedHead::begin(const Tensor& y, const Tensor& times) {
   rows_ = y.size(0);
   chunk_ = chunk;
   const auto buffer = [&](int64_t rows, int64_t width, at::ScalarType type) {
-    return at::empty({rows, width}, input_weight_.options().dtype(type));
+    return at::empty({rows, width}, input_weight_.matrix.options().dtype(type));
   };
   condition_ = buffer(chunk_ * rows_, width_, at::kFloat);
   product_condition_ = type_ == at::kFloat ? condition_ : buffer(chunk_ * rows_, width_, type_);
@@ -98,8 +131,8 @@ void FusedHead::begin_chunk(int64_t i) {
   rows::run(rows::Condition{(end_ - first_) * rows_, width_, numbers(y_), rows_, numbers(times_) + first_ * width_,
                             numbers(condition_), rounded},
             y_.device());
-  product(scale_, condition_, final_scale_weight_);
-  at::addmm_out(shift_, output_bias_, condition_, folded_shift_.t());
+  multiply(scale_, condition_, final_scale_weight_);
+  multiply(shift_, condition_, folded_shift_, output_bias_);
 }
 
 template <class T>
@@ -120,19 +153,20 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
     return {numbers(x_),           modulation_rows(k) + 2 * w, 3 * w,   numbers(b.modulation_bias) + 2 * w,
             branch_.data_ptr<T>(), numbers(b.mlp2_bias),       nullptr, 0};
   };
-  product(input_.slice(0, 0, x.size(0)), x, input_weight_);
+  Tensor input = input_.slice(0, 0, x.size(0));
+  multiply(input, x.contiguous(), input_weight_);
   for (int64_t k = 0; k <= last; ++k) {
     const Block& b = blocks_[static_cast<size_t>(k)];
     if (fresh && b.int8_modulation)
       (*b.int8_modulation)(modulation(k), condition_);
     else if (fresh)
-      product(modulation(k), product_condition_, b.modulation);
+      multiply(modulation(k), product_condition_, b.modulation);
     rows::run(rows::EnterBlock<T>{rows_, w, residual(k - 1), b.eps, numbers(b.norm_weight), numbers(b.norm_bias),
                                   modulation_rows(k), 3 * w, numbers(b.modulation_bias), hidden_.data_ptr<T>()},
               device);
-    product(branch_, hidden_, b.mlp0);
+    multiply(branch_, hidden_, b.mlp0);
     rows::run(rows::Activate<T>{rows_, w, branch_.data_ptr<T>(), numbers(b.mlp0_bias), hidden_.data_ptr<T>()}, device);
-    product(branch_, hidden_, b.mlp2);
+    multiply(branch_, hidden_, b.mlp2);
   }
   const Tensor shift = shift_.slice(0, at, at + rows_);
   const float* scale = numbers(scale_) + at * w;

@@ -1,6 +1,7 @@
 // The diffusion head in few passes over memory: the same function as Head::forward, for sampling.
 //
 // What differs, and why the result stays what it is:
+// - on a CPU weights are packed once, where that gains something (kernels/packed_product.h);
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
 //   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
@@ -14,11 +15,13 @@
 // most of the head's work, are in that.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "crescendo/diffusion/head.h"
 #include "crescendo/diffusion/int8_product.h"
 #include "crescendo/diffusion/solvers.h"
+#include "crescendo/kernels/packed_product.h"
 
 namespace crescendo {
 
@@ -29,8 +32,11 @@ class FusedHead {
 
   // `int8`: modulations by products in int8 (int8_product.h), on a CPU only.
   explicit FusedHead(const Head& head, bool int8 = false);
-  // The same weights, buffers of its own.
+  // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
+  bool has_int8() const { return !blocks_.empty() && blocks_[0].int8_modulation.has_value(); }
+  // Packs the weights if products of `rows` rows gain by it, for all that share them; not while one of those works.
+  void pack_for(int64_t rows);
 
   // Inner steps of `steps` whose modulations are computed at once for `rows` rows: with both, the buffers are the same.
   int64_t chunk_of(int64_t rows, int64_t steps) const;
@@ -46,8 +52,15 @@ class FusedHead {
   Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
+  // A weight in the type of the products, which may get packed, too.
+  struct Weight {
+    Tensor matrix;
+    std::shared_ptr<std::optional<PackedWeight>> packed = std::make_shared<std::optional<PackedWeight>>();
+  };
+  // out = x weight^T, plus the bias where there is one.
+  static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& bias = {});
   struct Block {
-    Tensor modulation, mlp0, mlp2;                                         // weights, in the type of the products
+    Weight modulation, mlp0, mlp2;                                         // weights, in the type of the products
     Tensor norm_weight, norm_bias, modulation_bias, mlp0_bias, mlp2_bias;  // fp32
     double eps;
     std::optional<Int8Product> int8_modulation;
@@ -62,12 +75,13 @@ class FusedHead {
   at::ScalarType type_;  // of the products
   int64_t width_;
   std::vector<Block> blocks_;
-  Tensor input_weight_, input_bias_;                  // fp32, as are all of the last layer:
-  Tensor final_scale_weight_, final_scale_bias_;      // (W, W), (W)
-  Tensor folded_shift_, final_weight_, output_bias_;  // (2C, W), (2C, W), (2C)
-  Tensor y_, times_;                                  // (M, W), (T, W) fp32
-  int64_t rows_ = 0, chunk_ = 0;                      // M; inner steps whose modulations are computed at once
-  int64_t first_ = 0, end_ = 0;                       // the steps of the chunk at hand
+  Weight input_weight_;  // fp32, as are all of the last layer:
+  Tensor input_bias_;
+  Weight final_scale_weight_, folded_shift_;              // (W, W), (2C, W)
+  Tensor final_scale_bias_, final_weight_, output_bias_;  // (W), (2C, W), (2C)
+  Tensor y_, times_;                                      // (M, W), (T, W) fp32
+  int64_t rows_ = 0, chunk_ = 0;                          // M; inner steps whose modulations are computed at once
+  int64_t first_ = 0, end_ = 0;                           // the steps of the chunk at hand
   Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
   std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
   Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32

@@ -57,15 +57,15 @@ CRESCENDO_ROW float factor_of(float squares, int64_t n, double eps) {
   return static_cast<float>(1.0 / sqrt(static_cast<double>(squares) / static_cast<double>(n) + eps));
 }
 
-template <class Lanes>
-CRESCENDO_ROW Moments moments(const float* x, double eps, int64_t n, Lanes lanes) {
+template <class T, class Lanes>
+CRESCENDO_ROW Moments moments(const T* x, double eps, int64_t n, Lanes lanes) {
   float sum = 0;
   CRESCENDO_SUM_OVER(sum)
-  for (int64_t i = lanes.first(); i < n; i += lanes.step()) sum += x[i];
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) sum += load(x[i]);
   const float mean = lanes.sum(sum) / static_cast<float>(n);
   float squares = 0;
   CRESCENDO_SUM_OVER(squares)
-  for (int64_t i = lanes.first(); i < n; i += lanes.step()) squares += (x[i] - mean) * (x[i] - mean);
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) squares += (load(x[i]) - mean) * (load(x[i]) - mean);
   return {mean, factor_of(lanes.sum(squares), n, eps)};
 }
 
@@ -105,6 +105,25 @@ CRESCENDO_ROW void row(const LeaveBlocks<T>& p, int64_t r, Lanes lanes) {
   CRESCENDO_EACH
   for (int64_t i = lanes.first(); i < n; i += lanes.step())
     out[i] = modulated(normed(x[i], m), scale[i], scale_bias[i]);
+}
+
+template <class T, class Lanes>
+CRESCENDO_ROW void row(const AddNorm<T>& p, int64_t r, Lanes lanes) {
+  const int64_t n = p.width;
+  const T *x = p.x + r * n, *branch = p.branch + r * n;
+  T *sum = p.sum + r * n, *out = p.out + r * n;
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step()) store(sum[i], load(x[i]) + load(branch[i]));
+  const Moments m = moments(sum, p.eps, n, lanes);  // of what is handed on
+  const T *weight = p.weight, *bias = p.bias;
+  if (weight == nullptr) {
+    CRESCENDO_EACH
+    for (int64_t i = lanes.first(); i < n; i += lanes.step()) store(out[i], normed(load(sum[i]), m));
+    return;
+  }
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < n; i += lanes.step())
+    store(out[i], normed(load(sum[i]), m) * load(weight[i]) + load(bias[i]));
 }
 
 template <class Lanes>

@@ -3,15 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include "crescendo/kernels/cuda_passes.h"
+#include "crescendo/kernels/instruction_sets.h"
 #include "crescendo/kernels/row_bodies.h"
-
-// One function, several instruction sets; sanitizers cannot follow the choice, other processors have one set.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define CRESCENDO_VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CRESCENDO_VECTORIZED
-#endif
 
 namespace crescendo::rows {
 
@@ -46,6 +39,8 @@ CRESCENDO_PASS(activate_row, Activate<float>)
 CRESCENDO_PASS(activate_row_bf16, Activate<c10::BFloat16>)
 CRESCENDO_PASS(leave_row, LeaveBlocks<float>)
 CRESCENDO_PASS(leave_row_bf16, LeaveBlocks<c10::BFloat16>)
+CRESCENDO_PASS(add_norm_row, AddNorm<float>)
+CRESCENDO_PASS(add_norm_row_bf16, AddNorm<c10::BFloat16>)
 CRESCENDO_PASS(guide_row, Guide)
 CRESCENDO_PASS(ancestral_row, AncestralStep)
 CRESCENDO_PASS(normals_row, Normals)
@@ -53,10 +48,9 @@ CRESCENDO_PASS(normals_row, Normals)
 void run(const Answer<float>& pass, c10::Device) { cuda::run(pass); }
 void run(const Answer<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
 
-void run(const AddNorm<float>& pass, c10::Device) { cuda::run(pass); }
-void run(const AddNorm<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
-
 bool packs(c10::Device device, int64_t width) { return device.is_cuda() && serves(device) && cuda::packs(width); }
+
+bool adds_norms(c10::Device device, int64_t width) { return device.is_cpu() || packs(device, width); }
 
 bool serves(c10::Device device) { return device.is_cpu() || (device.is_cuda() && cuda::built()); }
 

@@ -88,7 +88,7 @@ struct Answer {
   float* out;             // (rows or rows / 2, outputs)
 };
 
-// A transformer's residual stream, in one kernel of a GPU: sum = x + branch, out = norm(sum) * weight + bias.
+// A transformer's residual stream: sum = x + branch, out = norm(sum) * weight + bias.
 template <class T>
 struct AddNorm {
   int64_t rows, width;
@@ -136,8 +136,10 @@ struct Normals {
 // Whether passes can run there: on every CPU, and on a GPU where the program was built with its kernels.
 bool serves(c10::Device device);
 
-// Whether there are kernels of Answer and AddNorm there, for rows of that length.
+// Whether Answer can run there, for rows of that length: on a GPU that packs them.
 bool packs(c10::Device device, int64_t width);
+// The same of AddNorm: there, and on every CPU.
+bool adds_norms(c10::Device device, int64_t width);
 
 void run(const Condition& pass, c10::Device device);
 void run(const EnterBlock<float>& pass, c10::Device device);

@@ -147,5 +147,29 @@ TEST(RowPasses, ServeCpus) {
                   "built without its CUDA kernels");
 }
 
+template <class T>
+void expect_sum_and_norm(at::ScalarType type, double tolerance) {
+  const int64_t rows = 5, w = 37;
+  const auto numbers = [](const Tensor& t) { return t.defined() ? t.data_ptr<T>() : nullptr; };
+  const Tensor x = (at::randn({rows, w}) + 3).to(type), branch = at::randn({rows, w}).to(type), sum = at::empty_like(x),
+               out = at::empty_like(x);
+  for (const bool affine : {true, false}) {
+    const Tensor weight = affine ? at::randn({w}).to(type) : Tensor(),
+                 bias = affine ? at::randn({w}).to(type) : Tensor();
+    rows::run(rows::AddNorm<T>{rows, w, numbers(x), numbers(branch), 1e-5, numbers(weight), numbers(bias), numbers(sum),
+                               numbers(out)},
+              kCpu);
+    EXPECT_TRUE(at::equal(sum, x + branch));
+    const auto wide = [](const Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; };
+    const Tensor expected = at::layer_norm(wide(sum), {w}, wide(weight), wide(bias), 1e-5);
+    EXPECT_LT(relative_l2(out.to(at::kDouble), expected), tolerance) << affine;
+  }
+}
+
+TEST(RowPasses, TheNormIsOfTheSum) {
+  expect_sum_and_norm<float>(at::kFloat, 1e-6);
+  expect_sum_and_norm<at::BFloat16>(at::kBFloat16, 3e-3);  // the result's rounding
+}
+
 }  // namespace
 }  // namespace crescendo

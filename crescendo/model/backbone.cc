@@ -53,6 +53,15 @@ Backbone::Backbone(const Scope& s, const ModelConfig& c)
       decoder_blocks_(make_blocks(s / "decoder_blocks", c, c.decoder_blocks)),
       decoder_norm_(s / "decoder_norm", c.width, 1e-6) {}
 
+Backbone Backbone::packed() const {
+  Backbone copy = *this;
+  copy.z_proj_.pack();
+  copy.decoder_embed_.pack();
+  for (std::vector<Block>* blocks : {&copy.encoder_blocks_, &copy.decoder_blocks_})
+    for (Block& block : *blocks) std::visit([](auto& b) { b.pack(); }, block);
+  return copy;
+}
+
 Tensor Backbone::class_condition(const Tensor& labels) const {
   check(!config_.is_text(), "this is a text model: it takes a prompt, not a class");
   return class_embedding_.index_select(0, labels).unsqueeze(1);  // (B, 1, D)

@@ -22,6 +22,10 @@ void VitBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   x.branch = in.projection_dropout(fc2_(hidden));
 }
 
+void VitBlock::pack() {
+  for (Linear* l : {&qkv_, &proj_, &fc1_, &fc2_}) l->pack();
+}
+
 CrossBlock::Attention::Attention(const Scope& s, const BlockConfig& c)
     : to_q(s / "to_q", c.width, c.attention_width),
       to_k(s / "to_k", c.width, c.attention_width),
@@ -48,6 +52,13 @@ void CrossBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   x.branch = self_(own, own, heads_, in.key_bias, in);
   x.branch = cross_(norm_(x), in.context, heads_, std::nullopt, in);
   x.branch = ff2_(in.projection_dropout(at::gelu(ff0_(norm_(x)), "tanh")));
+}
+
+void CrossBlock::pack() {
+  for (Attention* a : {&self_, &cross_})
+    for (Linear* l : {&a->to_q, &a->to_k, &a->to_v, &a->to_out}) l->pack();
+  ff0_.pack();
+  ff2_.pack();
 }
 
 }  // namespace crescendo

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -50,6 +51,26 @@ TEST(Backbone, MatchesThePublishedTextModel) {
   const TokenMask mask = TokenMask::of(expected.at("backbone.mask").to(at::kBool));
   EXPECT_LT(relative_l2(backbone.encode(tokens, condition, mask), expected.at("backbone.encoder")), 1e-5);
   EXPECT_LT(relative_l2(backbone.forward(tokens, condition, mask), expected.at("backbone.z")), 1e-5);
+}
+
+TEST(Backbone, PackedIsTheSame) {
+  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
+    const auto model = lively_model(tiny_config(kind));
+    const Backbone packed = model->backbone().packed();
+    const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
+    const Tensor some = draw({3, 16}, 2) > 0;
+    const at::NoGradGuard no_grad;
+    for (const TokenMask& mask : {TokenMask::none(), TokenMask::of(some)})
+      EXPECT_LT(
+          relative_l2(packed.forward(tokens, condition, mask), model->backbone().forward(tokens, condition, mask)),
+          1e-6);
+    // What becomes of the weights later does not show in the products.
+    const Tensor before = packed.forward(tokens, condition, TokenMask::none());
+    for (const auto& [name, p] : model->params().items())
+      if (name.ends_with("blocks.0.mlp.fc1.weight") || name.ends_with("blocks.0.ff.net.2.weight")) Tensor(p).mul_(3);
+    EXPECT_TRUE(at::equal(packed.forward(tokens, condition, TokenMask::none()), before));
+    EXPECT_GT(relative_l2(model->backbone().forward(tokens, condition, TokenMask::none()), before), 1e-3);
+  }
 }
 
 // A batch whose rows hide different numbers of tokens pads the shorter ones; every row must come out as it does alone.

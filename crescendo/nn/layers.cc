@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "crescendo/core/torch_compat.h"
+#include "crescendo/kernels/attention.h"
 #include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
@@ -23,7 +24,20 @@ Tensor Dropout::operator()(const Tensor& x) const {
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, Init init)
     : weight(scope.add("weight", {out, in}, init)), bias(scope.add("bias", {out}, Init::kZeros)) {}
 
-Tensor Linear::operator()(const Tensor& x) const { return at::linear(x, weight, bias); }
+Tensor Linear::operator()(const Tensor& x) const {
+  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != at::kFloat ||
+      !PackedWeight::gains(x.numel() / x.size(-1), weight))
+    return at::linear(x, weight, bias);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = packed->outputs();
+  Tensor out = at::empty(shape, x.options());
+  packed->multiply(x.contiguous(), bias, out);
+  return out;
+}
+
+void Linear::pack() {
+  if (PackedWeight::serves(weight)) packed = std::make_shared<const PackedWeight>(weight);
+}
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
     : width(width),
@@ -58,7 +72,7 @@ bool adds_in_one(const ResidualStream& s, const LayerNorm& norm) {
   const at::ScalarType type = s.x.scalar_type();
   return !at::GradMode::is_enabled() && (type == at::kFloat || type == at::kBFloat16) &&
          s.branch.scalar_type() == type && s.branch.sizes() == s.x.sizes() &&
-         (!norm.weight.defined() || norm.weight.scalar_type() == type) && rows::packs(s.x.device(), norm.width);
+         (!norm.weight.defined() || norm.weight.scalar_type() == type) && rows::adds_norms(s.x.device(), norm.width);
 }
 
 }  // namespace
@@ -71,11 +85,40 @@ Tensor LayerNorm::operator()(ResidualStream& s) const {
   return (*this)(s.x);
 }
 
+namespace {
+
+// Heads as split_heads() leaves them: their channels side by side.
+bool lies_by_heads(const Tensor& t) {
+  return t.scalar_type() == at::kFloat && t.stride(3) == 1 && t.stride(1) == t.size(3);
+}
+
+HeadRows head_rows(const Tensor& t) { return {t.data_ptr<float>(), t.stride(0), t.stride(2)}; }
+
+// Attention in one pass on a CPU, or nothing where it cannot be: (B, heads, N, d).
+std::optional<Tensor> attention_in_one(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const std::optional<Tensor>& bias, double scale) {
+  const int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2), channels = q.size(3), keys = k.size(2);
+  if (at::GradMode::is_enabled() || !q.is_cpu() || !lies_by_heads(q) || !lies_by_heads(k) || !lies_by_heads(v) ||
+      q.numel() == 0 || keys == 0)
+    return std::nullopt;
+  const bool of_keys = bias && bias->scalar_type() == at::kFloat && bias->sizes() == at::IntArrayRef{batch, 1, 1, keys};
+  if (bias && !of_keys) return std::nullopt;
+  const Tensor of_key = bias ? bias->contiguous() : Tensor(),
+               out = at::empty({batch, queries, heads, channels}, q.options());
+  run(Attention{batch, heads, channels, queries, keys, head_rows(q), head_rows(k), head_rows(v),
+                static_cast<float>(scale), bias ? of_key.data_ptr<float>() : nullptr, keys, out.data_ptr<float>()});
+  return out.transpose(1, 2);
+}
+
+}  // namespace
+
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias,
                  Dropout dropout) {
   if (q.is_cuda() && dropout.rate <= 0)
     if (const auto mixed = fused_attention(q, k, v, bias)) return *mixed;
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
+  if (dropout.rate <= 0)
+    if (const auto mixed = attention_in_one(q, k, v, bias, scale)) return *mixed;
   Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));  // (B, heads, N, M)
   if (bias) scores = scores + *bias;
   return at::matmul(dropout(at::softmax(scores, -1)), v);  // (B, heads, N, d)

@@ -3,8 +3,10 @@
 
 #include <ATen/core/Generator.h>
 
+#include <memory>
 #include <optional>
 
+#include "crescendo/kernels/packed_product.h"
 #include "crescendo/nn/params.h"
 
 namespace crescendo {
@@ -21,8 +23,11 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  Tensor weight;                             // (out, in)
-  Tensor bias;                               // (out)
+  // Packs the weight as it is now, where it is in fp32 on a CPU, for products without gradients.
+  void pack();
+  Tensor weight;  // (out, in)
+  Tensor bias;    // (out)
+  std::shared_ptr<const PackedWeight> packed;
 };
 
 // The residual stream of a transformer: x, and what the last layer adds to it, which is added with the next norm.
@@ -35,7 +40,7 @@ struct LayerNorm {
   LayerNorm(int64_t width, double eps) : width(width), eps(eps) {}
   LayerNorm(const Scope& scope, int64_t width, double eps);
   Tensor operator()(const Tensor& x) const;
-  // Of the stream, after its branch has been added. Without gradients on a GPU one pass over memory.
+  // Of the stream, after its branch has been added. Without gradients one pass over memory.
   Tensor operator()(ResidualStream& stream) const;
   int64_t width;
   double eps;
@@ -43,7 +48,8 @@ struct LayerNorm {
 };
 
 // softmax(q k^T / sqrt(d)) v with q (B, heads, N, d), k and v (B, heads, M, d). `bias` is added to the scores and
-// broadcasts to (B, heads, N, M). Lengths of zero are legal.
+// broadcasts to (B, heads, N, M). Lengths of zero are legal. Without gradients one pass where there is one: on a CPU in
+// fp32 (kernels/attention.h), on a GPU LibTorch's own.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias, Dropout dropout);
 
 // (B, N, heads * d) -> (B, heads, N, d) and back.

@@ -1,6 +1,7 @@
 #include "crescendo/nn/layers.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -74,6 +75,44 @@ TEST(Layers, AttentionOfNothing) {
   EXPECT_EQ(attention(none, none, none, std::nullopt, {}).numel(), 0);
 }
 
+// Without gradients it is one pass on a CPU, for heads as split_heads() leaves them.
+TEST(Layers, AttentionInOnePassIsTheSame) {
+  const Tensor queries = at::randn({2, 5, 24}), keys = at::randn({2, 9, 48});
+  const auto kv = keys.chunk(2, -1);
+  const Tensor q = split_heads(queries, 3), k = split_heads(kv[0], 3), v = split_heads(kv[1], 3);
+  Tensor padding = at::zeros({2, 1, 1, 9});
+  padding[0].slice(2, 6).fill_(-std::numeric_limits<double>::infinity());
+  const Tensor everywhere = at::randn({2, 3, 5, 9});  // a bias that is no row of the keys
+  for (const auto& bias : {std::optional<Tensor>(), std::optional(padding), std::optional(everywhere)}) {
+    const Tensor as_written = attention(q, k, v, bias, {});
+    const at::NoGradGuard no_grad;
+    const Tensor out = attention(q, k, v, bias, {});
+    EXPECT_LT(relative_l2(out, as_written), 1e-6);
+    EXPECT_TRUE(at::equal(merge_heads(out), out.transpose(1, 2).reshape({2, 5, 24})));
+    EXPECT_LT(relative_l2(attention(q.contiguous(), k, v, bias, {}), as_written), 1e-6);
+  }
+  const at::NoGradGuard no_grad;
+  EXPECT_NE(relative_l2(attention(q, k, v, std::nullopt, {.rate = 0.5}), attention(q, k, v, std::nullopt, {})), 0);
+}
+
+TEST(Layers, APackedLinearIsTheSame) {
+  Params p = Params::random(1);
+  Linear fc(Scope(p), 21, 40);
+  fc.bias.copy_(at::randn({40}));
+  const Tensor x = at::randn({3, 5, 42}).slice(2, 0, 21);
+  const Tensor expected = fc(x);
+  fc.pack();
+  {
+    const at::NoGradGuard no_grad;
+    EXPECT_LT(relative_l2(fc(x), expected), 1e-6);
+    EXPECT_EQ(fc(x).sizes(), (std::vector<int64_t>{3, 5, 40}));
+    EXPECT_EQ(fc(at::zeros({0, 21})).sizes(), (std::vector<int64_t>{0, 40}));
+  }
+  // Gradients go to the weight itself, which may have changed.
+  fc.weight.mul_(2);
+  EXPECT_LT(relative_l2(fc(x) - fc.bias, (expected - fc.bias) * 2), 1e-6);
+}
+
 TEST(Layers, HeadsSplitAndMerge) {
   const Tensor x = at::randn({2, 5, 12});
   const Tensor split = split_heads(x, 3);
@@ -88,6 +127,23 @@ TEST(Layers, DropoutDropsAndKeepsTheMean) {
   const Tensor y = Dropout{0.25}(x);
   EXPECT_NEAR((y == 0).to(at::kFloat).mean().item<double>(), 0.25, 0.01);
   EXPECT_NEAR(y.mean().item<double>(), 1, 0.01);
+}
+
+// One pass without gradients.
+TEST(LayerNorm, OfAStreamIsTheSameInOnePass) {
+  Params params = Params::random(1);
+  const LayerNorm affine(Scope(params) / "norm", 50, 1e-6), plain(50, 1e-5);
+  affine.weight.copy_(at::randn({50}));
+  affine.bias.copy_(at::randn({50}));
+  for (const LayerNorm* norm : {&affine, &plain}) {
+    const Tensor x = at::randn({2, 3, 50}) + 4, branch = at::randn({2, 3, 50});
+    const Tensor expected = (*norm)(x + branch);
+    const at::NoGradGuard no_grad;
+    ResidualStream stream{x, branch};
+    EXPECT_LT(relative_l2((*norm)(stream), expected), 1e-6);
+    EXPECT_TRUE(at::equal(stream.x, x + branch));
+    EXPECT_FALSE(stream.branch.defined());
+  }
 }
 
 TEST(LayerNorm, OfAStreamAddsItsBranchFirst) {

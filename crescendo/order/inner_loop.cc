@@ -1,17 +1,22 @@
 #include "crescendo/order/inner_loop.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/torch_compat.h"
+#include "crescendo/order/parts.h"
 
 namespace crescendo {
 
 namespace {
 
-// The noise of an outer step, drawn for as many inner steps at once as take little memory.
+// The noise of an outer step, drawn for as many inner steps at once as take little memory. For several threads, which
+// are at different steps.
 class Drawn {
  public:
   Drawn(const StepsNoiseFn& source, int64_t inner_steps, int64_t numbers_a_step)
@@ -19,18 +24,26 @@ class Drawn {
         noisy_steps_(inner_steps - 1),  // the last adds none
         at_once_(std::max<int64_t>(1, kNumbers / std::max<int64_t>(1, numbers_a_step))) {}
   Tensor operator()(int64_t n) {  // (M, C)
-    if (!drawn_.defined() || n < first_ || n >= first_ + drawn_.size(0)) {
-      drawn_ = source_(n, std::clamp<int64_t>(noisy_steps_ - n, 1, at_once_));
-      first_ = n;
+    const std::scoped_lock lock(mutex_);
+    const int64_t chunk = n / at_once_;
+    if (now_.chunk != chunk) {
+      std::swap(now_, before_);  // another thread may be a chunk behind
+      if (now_.chunk != chunk)
+        now_ = {chunk, source_(chunk * at_once_, std::min(noisy_steps_ - chunk * at_once_, at_once_))};
     }
-    return drawn_[n - first_];
+    return now_.noise[n - chunk * at_once_];
   }
 
  private:
   static constexpr int64_t kNumbers = 1 << 24;
+  struct Chunk {
+    int64_t chunk = -1;
+    Tensor noise;
+  };
   const StepsNoiseFn& source_;
-  int64_t noisy_steps_, at_once_, first_ = 0;
-  Tensor drawn_;
+  int64_t noisy_steps_, at_once_;
+  std::mutex mutex_;
+  Chunk now_, before_;
 };
 
 }  // namespace
@@ -60,23 +73,22 @@ const InnerLoop::Timesteps& InnerLoop::timesteps(const Step& step, Solver solver
   return t;
 }
 
-FusedHead& InnerLoop::fused(int64_t rows, int64_t inner_steps) {
-  // Where nothing is put down, one set of buffers does.
-  const bool one = head_.input_proj().weight.is_cpu();
-  const auto key = one ? std::pair<int64_t, int64_t>{} : std::pair{rows, weights_->chunk_of(rows, inner_steps)};
-  return fused_.try_emplace(key, weights_->with_own_buffers()).first->second;
+FusedHead* InnerLoop::fused(const Work& work, int64_t part) {
+  if (!weights_) return nullptr;
+  const int64_t rows = work.z.size(0);
+  const auto key =
+      work.z.is_cpu() ? std::pair{part, int64_t{0}} : std::pair{rows, weights_->chunk_of(rows, work.step.inner_steps)};
+  return &fused_.try_emplace(key, weights_->with_own_buffers()).first->second;
 }
 
-Tensor InnerLoop::evaluate(const Step& step, Solver solver, const Tensor& numbers, const Tensor& z, const Tensor& x_T,
-                           const StepNoiseFn& noise, const std::function<void(int64_t n)>& on_evaluations) {
+Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
+  const auto& [step, solver, t, numbers, z, x_T, noise, on_evaluations] = work;
   // In low precision the products that stay in fp32 need not be more exact than a GPU's TF32 makes them, at a multiple
   // of the speed.
   const Tf32Products tf32(z.is_cuda() && z.scalar_type() != at::kFloat);
-  const Timesteps& t = timesteps(step, solver);
   const bool guided = z.size(0) != x_T.size(0);
   const Tensor level = numbers.slice(0, 0, 1), guidance = numbers.slice(0, 1);
   const Tensor y = head_.condition(z, level.to(z.scalar_type()).view({1, 1}));  // (M or 2M, W)
-  FusedHead* few_passes = weights_ ? &fused(z.size(0), step.inner_steps) : nullptr;
   if (few_passes) few_passes->begin(y, t.embedding);
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
     Denoised answer;
@@ -92,6 +104,44 @@ Tensor InnerLoop::evaluate(const Step& step, Solver solver, const Tensor& number
   return solve(solver, denoise, t.schedule, x_T, noise, step.temperature);
 }
 
+int64_t InnerLoop::parts_of(const Work& work) const {
+  // Every thread reads all weights, which pays where they stay in its cache, and for so many rows.
+  constexpr int64_t kSmallWidth = 512, kRows = 8;
+  if (!work.z.is_cpu() || !weights_ || weights_->has_int8() || head_.config().width > kSmallWidth ||
+      at::in_parallel_region())
+    return 1;
+  return std::clamp<int64_t>(work.z.size(0) / kRows, 1, std::min<int64_t>(at::get_num_threads(), work.x_T.size(0)));
+}
+
+Tensor InnerLoop::evaluate_in_parts(const Work& work, int64_t parts) {
+  const int64_t rows = work.x_T.size(0), conditions = work.z.size(0) / rows;
+  std::vector<FusedHead*> heads;
+  for (int64_t part = 0; part < parts; ++part) heads.push_back(fused(work, part));
+  if (adds_noise(work.solver) && work.step.inner_steps > 1) work.noise(0);  // by all threads
+  std::vector<Tensor> results(static_cast<size_t>(parts));
+  std::atomic<bool> given_up = false;
+  struct GivenUp {};
+  in_parts(rows, parts, [&](int64_t part, int64_t first, int64_t end) {
+    const auto own = [&](const Tensor& t) { return t.slice(0, first, end); };
+    Work mine{work.step, work.solver, work.timesteps, work.numbers, own(work.z), own(work.x_T), {}, {}};
+    if (conditions == 2) mine.z = at::cat({mine.z, own(work.z.slice(0, rows))});
+    mine.noise = [&](int64_t n) { return own(work.noise(n)); };
+    // The first part, which is the calling thread's, stands for all.
+    mine.on_evaluations = [&, part](int64_t n) {
+      if (given_up) throw GivenUp{};
+      if (part == 0) work.on_evaluations(n);
+    };
+    try {
+      results[static_cast<size_t>(part)] = evaluate(mine, heads[static_cast<size_t>(part)]);
+    } catch (const GivenUp&) {
+    } catch (...) {
+      given_up = true;
+      throw;
+    }
+  });
+  return at::cat(results);
+}
+
 Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepsNoiseFn& noise,
                       const std::function<void(int64_t n)>& on_evaluations) {
   const auto options = x_T.options();
@@ -101,19 +151,24 @@ Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Te
       const bool noisy = adds_noise(solver) && step.inner_steps > 1;
       return {numbers, z, x_T, noisy ? noise(0, step.inner_steps - 1) : Tensor()};
     };
-    const auto work = [this, step, solver](const std::vector<Tensor>& in) {
-      return evaluate(
-          step, solver, in[0], in[1], in[2], [&](int64_t n) { return in[3][n]; }, [](int64_t) {});
+    const auto all = [this, step, solver](const std::vector<Tensor>& in) {
+      const Work work{
+          step,          solver, timesteps(step, solver), in[0], in[1], in[2], [&](int64_t n) { return in[3][n]; },
+          [](int64_t) {}};
+      return evaluate(work, fused(work));
     };
     const Key key{spacing(step, solver), step.temperature, z.size(0), x_T.size(0)};
-    if (const auto tokens = recordings_.run(key, z.device(), inputs, work)) {
+    if (const auto tokens = recordings_.run(key, z.device(), inputs, all)) {
       on_evaluations(step.inner_steps);
       return *tokens;
     }
   }
   Drawn drawn(noise, step.inner_steps, x_T.numel());
-  return evaluate(
-      step, solver, numbers, z, x_T, [&](int64_t n) { return drawn(n); }, on_evaluations);
+  const Work work{step,          solver, timesteps(step, solver), numbers, z, x_T, [&](int64_t n) { return drawn(n); },
+                  on_evaluations};
+  const int64_t parts = parts_of(work);
+  if (weights_ && z.is_cpu()) weights_->pack_for(z.size(0) / parts);
+  return parts > 1 ? evaluate_in_parts(work, parts) : evaluate(work, fused(work));
 }
 
 }  // namespace crescendo

@@ -1,8 +1,9 @@
 // The inner steps of an outer step: conditions z -> tokens, by the diffusion head and a solver (paper, section 4.2).
 //
-// The head runs in few passes where that can be, and as it is written elsewhere. On a GPU all inner steps of an outer
-// step become one graph: the first time they run as they come, the second time they are put down, and from then on
-// replayed with new conditions and new noise.
+// The head runs in few passes where that can be, and as it is written elsewhere. On a CPU every thread takes some of
+// the rows through all inner steps, so that none waits for another between two products. On a GPU all inner steps of an
+// outer step become one graph: the first time they run as they come, the second time they are put down, and from then
+// on replayed with new conditions and new noise.
 #pragma once
 
 #include <functional>
@@ -37,7 +38,8 @@ class InnerLoop {
   // How much of x_T's square is signal where a step begins: alpha_bar at its noisiest timestep.
   double start_alpha_bar(const Step& step, Solver solver) { return timesteps(step, solver).schedule.alpha_bar.back(); }
   // Noise x_T (M, C) to tokens (M, C), for conditions z (M or 2M, D): the unconditional ones after the conditional ones
-  // where the step is guided. `on_evaluations(n)` is told of n evaluations of the head that are done or under way.
+  // where the step is guided. `on_evaluations(n)` is told, on the calling thread, of n evaluations of the head that are
+  // done or under way; what it throws ends the work.
   Tensor run(const Step& step, Solver solver, const Tensor& z, const Tensor& x_T, const StepsNoiseFn& noise,
              const std::function<void(int64_t n)>& on_evaluations);
 
@@ -52,14 +54,27 @@ class InnerLoop {
   using Key = std::tuple<Spacing, double, int64_t, int64_t>;
   static Spacing spacing(const Step& step, Solver solver);
   const Timesteps& timesteps(const Step& step, Solver solver);
-  // `numbers` of the step that lie on the device: level and guidance, (2).
-  Tensor evaluate(const Step& step, Solver solver, const Tensor& numbers, const Tensor& z, const Tensor& x_T,
-                  const StepNoiseFn& noise, const std::function<void(int64_t n)>& on_evaluations);
-  FusedHead& fused(int64_t rows, int64_t inner_steps);
+  // An outer step of some rows.
+  struct Work {
+    const Step& step;
+    Solver solver;
+    const Timesteps& timesteps;
+    Tensor numbers;  // level and guidance, on the device: (2)
+    Tensor z, x_T;   // (M or 2M, D), (M, C)
+    StepNoiseFn noise;
+    std::function<void(int64_t n)> on_evaluations;
+  };
+  // `few_passes` is the head with buffers for these rows, or null where it runs as it is written.
+  Tensor evaluate(const Work& work, FusedHead* few_passes);
+  // The head for a graph, which keeps to its buffers, or for a part of the rows on a CPU.
+  FusedHead* fused(const Work& work, int64_t part = 0);
+  // How many threads take rows of their own.
+  int64_t parts_of(const Work& work) const;
+  Tensor evaluate_in_parts(const Work& work, int64_t parts);
 
   const Head& head_;
   std::optional<FusedHead> weights_;
-  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and chunk: a graph keeps to its buffers
+  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and chunk for graphs, by part on a CPU
   std::map<Spacing, Timesteps> timesteps_;
   Recordings<Key> recordings_;
 };

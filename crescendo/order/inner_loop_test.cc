@@ -1,7 +1,13 @@
 #include "crescendo/order/inner_loop.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
+
+#include <mutex>
+#include <numeric>
+#include <thread>
 
 #include "crescendo/order/sample.h"
 #include "tests/support.h"
@@ -115,6 +121,82 @@ TEST(InnerLoop, GoesOnWithoutAGraph) {
       EXPECT_TRUE(at::equal(with.sample(condition, plan, noise), expected)) << picture;
     EXPECT_EQ(testing::internal::GetCapturedStderr().find("not here") != std::string::npos, refuses);
   }
+}
+
+class Threads {
+ public:
+  explicit Threads(int count) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+
+ private:
+  int before_ = at::get_num_threads();
+};
+
+// Every thread takes images through the transformer and rows through the inner steps.
+class InParts : public testing::TestWithParam<std::tuple<Solver, MaskMode, int>> {};
+TEST_P(InParts, ThreadsMakeTheSamePicture) {
+  const auto [solver, mask, threads] = GetParam();
+  const auto model = lively_model(tiny_config());
+  const Plan plan = plan_of(*model, solver, 4, 5, mask);
+  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1, 2}));
+  const SeededNoise noise({4, 5, 6}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+  const Tensor expected = sample(*model, condition, plan, noise, {}, {.plain = true});
+  const Threads several(threads);
+  EXPECT_LT(relative_l2(sample(*model, condition, plan, noise), expected), 1e-5);
+}
+INSTANTIATE_TEST_SUITE_P(Threads, InParts,
+                         testing::Combine(testing::Values(Solver::kDdpm, Solver::kDpm2mSde, Solver::kDpm3s),
+                                          testing::Values(MaskMode::kOff, MaskMode::kOn), testing::Values(1, 2, 3, 6)));
+
+TEST(InnerLoop, TellsTheCallingThreadOfEveryEvaluation) {
+  const auto model = lively_model(tiny_config());
+  const Plan plan = plan_of(*model, Solver::kDdpm, 3, 4);
+  const SeededNoise noise({1, 2}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1}));
+  const Threads several(3);
+  Sampler sampler(*model);
+  const Tensor expected = sampler.sample(condition, plan, noise);
+  std::vector<int64_t> told;
+  SampleHooks hooks;
+  hooks.on_inner_step = [&, caller = std::this_thread::get_id()](int64_t done, int64_t) {
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+    told.push_back(done);
+    return true;
+  };
+  EXPECT_TRUE(at::equal(sampler.sample(condition, plan, noise, hooks), expected));
+  std::vector<int64_t> all(12);
+  std::iota(all.begin(), all.end(), 1);
+  EXPECT_EQ(told, all);
+  // One picture given up, the next is whole.
+  hooks.on_inner_step = [](int64_t done, int64_t) { return done < 6; };
+  EXPECT_FALSE(sampler.sample(condition, plan, noise, hooks).defined());
+  hooks.on_inner_step = [](int64_t, int64_t) -> bool { fail("said by a hook"); };
+  EXPECT_CONTAINS(test::error_of([&] { sampler.sample(condition, plan, noise, hooks); }), "said by a hook");
+  EXPECT_TRUE(at::equal(sampler.sample(condition, plan, noise), expected));
+}
+
+// More noise than is drawn at once, by threads that are at different steps.
+TEST(InnerLoop, DrawsNoiseInPieces) {
+  const auto model = lively_model(tiny_config());
+  constexpr int64_t kRows = 1 << 17, kInner = 100;  // 2^18 numbers a step, of which 64 steps are drawn at once
+  Step step;
+  step.inner_steps = kInner;
+  step.start_timestep = 980;
+  const Tensor z = at::randn({1, 8}).expand({kRows, 8}), x_T = at::randn({1, 2}).expand({kRows, 2}).contiguous();
+  std::mutex mutex;
+  std::vector<std::pair<int64_t, int64_t>> drawn;
+  const StepsNoiseFn noise = [&](int64_t n, int64_t count) {
+    const std::scoped_lock lock(mutex);
+    drawn.emplace_back(n, count);
+    return at::arange(n, n + count, at::kFloat).sin().view({count, 1, 1}).expand({count, kRows, 2});
+  };
+  const at::NoGradGuard no_grad;
+  const auto run = [&] { return InnerLoop(model->head()).run(step, Solver::kDdpm, z, x_T, noise, [](int64_t) {}); };
+  const Tensor expected = run();
+  EXPECT_EQ(drawn, (std::vector<std::pair<int64_t, int64_t>>{{0, 64}, {64, kInner - 1 - 64}}));
+  EXPECT_LT(relative_l2(expected, expected[0].expand_as(expected)), 1e-5);  // all rows had the same noise
+  const Threads several(2);
+  EXPECT_LT(relative_l2(run(), expected), 1e-5);
 }
 
 // The transformer's answer before anything is known is kept for the same conditions, and for no others.

@@ -9,6 +9,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/log.h"
+#include "crescendo/order/parts.h"
 
 namespace crescendo {
 
@@ -30,11 +31,29 @@ class Lap {
   double last_ = now_s();
 };
 
+// Weights up to which a second, packed copy is no burden, and several threads may read all of them at once.
+constexpr double kMostPackedBytes = 128 << 20;
+
+// How many threads take images of their own: all, where each gets as many or nearly so.
+int64_t parts_of(const Tensor& tokens) {
+  const int64_t images = tokens.size(0), threads = at::get_num_threads();
+  const bool even = images % threads == 0 || images >= 4 * threads;
+  return tokens.is_cpu() && even && !at::in_parallel_region() ? threads : 1;
+}
+
+double bytes_of(const FarModel& model) {
+  double bytes = 0;
+  for (const auto& [name, p] : model.params().items()) bytes += static_cast<double>(p.nbytes());
+  return bytes;
+}
+
 }  // namespace
 
 Sampler::Sampler(const FarModel& model, Execution execution)
     : model_(model),
       plain_(execution.plain),
+      small_(!plain_ && bytes_of(model) <= kMostPackedBytes),
+      backbone_(small_ ? model.backbone().packed() : model.backbone()),
       passes_(plain_ ? GraphFactory() : execution.graphs),
       inner_loop_(model.head(), std::move(execution)) {}
 
@@ -42,10 +61,18 @@ Sampler::Sampler(const FarModel& model, Execution execution)
 Tensor Sampler::forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask) {
   const auto inputs = [&]() -> std::vector<Tensor> { return {tokens, condition, mask.missing}; };
   const auto work = [this, visible = mask.visible, even = mask.even](const std::vector<Tensor>& in) {
-    return model_.backbone().forward(in[0], in[1], {in[2], visible, even});
+    return backbone_.forward(in[0], in[1], {in[2], visible, even});
   };
   const auto z = passes_.run({tokens.size(0), mask.any() ? mask.visible : -1}, tokens.device(), inputs, work);
-  return z ? *z : work(inputs());
+  if (z) return *z;
+  const int64_t batch = tokens.size(0), parts = small_ ? parts_of(tokens) : 1;
+  if (parts == 1) return work(inputs());
+  std::vector<Tensor> results(static_cast<size_t>(parts));
+  in_parts(batch, parts, [&](int64_t part, int64_t first, int64_t end) {
+    const auto own = [&](const Tensor& t) { return t.defined() ? t.slice(0, first, end) : t; };
+    results[static_cast<size_t>(part)] = work({own(tokens), own(condition), own(mask.missing)});
+  });
+  return at::cat(results);
 }
 
 // The transformer where no image differs from another but by its condition (B, *, D): what is asked for several times,

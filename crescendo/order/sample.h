@@ -45,7 +45,8 @@ class Sampler {
   Tensor forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask);
 
   const FarModel& model_;
-  bool plain_;
+  bool plain_, small_;
+  Backbone backbone_;                                // the model's, packed where it is small
   Recordings<std::tuple<int64_t, int64_t>> passes_;  // of the transformer, by rows and visible tokens
   InnerLoop inner_loop_;
   std::map<FilterType, Lowpass> lowpass_;

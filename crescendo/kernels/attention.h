@@ -1,0 +1,30 @@
+// Attention in one pass: in fp32 on a CPU.
+//
+// Keys and values of a head are packed once (packed_product.h); a few queries at a time meet all of them, so that their
+// scores stay in the cache and none goes through memory.
+#pragma once
+
+#include <cstdint>
+
+namespace crescendo {
+
+// Numbers of head h of row n of batch entry b begin at data + b * batch_stride + n * row_stride + h * channels.
+struct HeadRows {
+  const float* data;
+  int64_t batch_stride, row_stride;
+};
+
+// out[b, n, h] = softmax over m of (scale q[b, n, h] . k[b, m, h] + bias[b, m]) v[b, m, h], on all of LibTorch's
+// threads.
+struct Attention {
+  int64_t batch, heads, channels;  // of a head
+  int64_t queries, keys;           // at least one key
+  HeadRows q, k, v;
+  float scale;
+  const float* bias;  // of every key, a row for each batch entry, `bias_stride` apart; may be null
+  int64_t bias_stride;
+  float* out;  // (batch, queries, heads, channels), contiguous
+};
+void run(const Attention& attention);
+
+}  // namespace crescendo

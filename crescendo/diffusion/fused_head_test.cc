@@ -44,12 +44,16 @@ struct Begun {
 };
 
 // Odd widths, one block and several, one row and more than a task's; few rows, whose steps share their modulations, and
-// so many that none do.
-TEST(FusedHead, IsTheHead) {
+// so many that none do. Packed weights that serve any number of rows, and, in the widest, few rows alone.
+class FusedHeads : public testing::TestWithParam<bool> {};
+TEST_P(FusedHeads, AreTheHead) {
+  const bool packed = GetParam();
   const at::NoGradGuard no_grad;
-  for (const HeadConfig& config : {HeadConfig{4, 8, 12, 2, true}, {3, 5, 37, 1, false}, {16, 24, 64, 3, true}}) {
+  for (const HeadConfig& config :
+       {HeadConfig{4, 8, 12, 2, true}, {3, 5, 37, 1, false}, {16, 24, 64, 3, true}, {4, 8, 520, 1, true}}) {
     const Random random(config);
     FusedHead fused(random.head);
+    if (packed) fused.pack_for(1);
     for (const auto& [rows, count] : std::vector<std::pair<int64_t, int64_t>>{
              {1, 1}, {50, 3}, {7, 5}, {7, 100}, {200, 5}, {512, 2}, {600, 2}, {7, 4}}) {
       const Steps steps(config, rows, count);
@@ -63,6 +67,7 @@ TEST(FusedHead, IsTheHead) {
     }
   }
 }
+INSTANTIATE_TEST_SUITE_P(Packed, FusedHeads, testing::Bool());
 
 // Guidance: conditional and unconditional rows are asked of one x.
 TEST(FusedHead, TakesOneXForSeveralConditions) {

@@ -73,7 +73,7 @@ class HeadWork {
 
 }  // namespace
 
-void run(const Attention& a) {
+void attend(const Attention& a) {
   at::parallel_for(0, a.batch * a.heads, 1, [&](int64_t begin, int64_t end) {
     HeadWork work(a);
     for (int64_t i = begin; i < end; ++i) work(i / a.heads, i % a.heads);

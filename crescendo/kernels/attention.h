@@ -25,6 +25,6 @@ struct Attention {
   int64_t bias_stride;
   float* out;  // (batch, queries, heads, channels), contiguous
 };
-void run(const Attention& attention);
+void attend(const Attention& attention);
 
 }  // namespace crescendo

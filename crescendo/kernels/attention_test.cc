@@ -31,9 +31,9 @@ HeadRows rows_of(const Tensor& t) { return {t.data_ptr<float>(), t.stride(0), t.
 Tensor attended(const Inputs& in) {
   const Tensor out = at::full(in.q.sizes(), NAN);
   const bool biased = in.bias.defined();
-  run({in.q.size(0), in.q.size(2), in.q.size(3), in.q.size(1), in.k.size(1), rows_of(in.q), rows_of(in.k),
-       rows_of(in.v), static_cast<float>(1 / std::sqrt(static_cast<double>(in.q.size(3)))),
-       biased ? in.bias.data_ptr<float>() : nullptr, biased ? in.bias.stride(0) : 0, out.data_ptr<float>()});
+  attend({in.q.size(0), in.q.size(2), in.q.size(3), in.q.size(1), in.k.size(1), rows_of(in.q), rows_of(in.k),
+          rows_of(in.v), static_cast<float>(1 / std::sqrt(static_cast<double>(in.q.size(3)))),
+          biased ? in.bias.data_ptr<float>() : nullptr, biased ? in.bias.stride(0) : 0, out.data_ptr<float>()});
   return out;
 }
 

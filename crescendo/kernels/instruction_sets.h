@@ -6,8 +6,11 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define CRESCENDO_VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-// For what is written in another way where registers hold sixteen numbers: asks __builtin_cpu_supports("x86-64-v4").
-#define CRESCENDO_512 __attribute__((target("arch=x86-64-v4")))
+// For what is written for registers of sixteen numbers.
+#define CRESCENDO_VECTORIZED_512 __attribute__((target_clones("arch=x86-64-v4", "default")))
+#define CRESCENDO_HAS_512 (__builtin_cpu_supports("x86-64-v4") != 0)
 #else
 #define CRESCENDO_VECTORIZED
+#define CRESCENDO_VECTORIZED_512
+#define CRESCENDO_HAS_512 false
 #endif

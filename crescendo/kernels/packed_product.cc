@@ -19,7 +19,7 @@ namespace {
 // A vector of numbers that may lie anywhere.
 template <int kLanes>
 struct Vector {
-  using Type [[gnu::vector_size(4 * kLanes), gnu::aligned(4)]] = float;
+  using Type [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
 };
 
 // `kRows` rows of `kPanels` panels, summed in registers. `columns` of them are written.
@@ -84,12 +84,10 @@ CRESCENDO_INLINE void tiles_of(const Product& p) {
 
 // Sixteen registers of eight numbers hold six rows of a panel and what they are multiplied with, thirty-two of sixteen
 // hold twelve rows of two panels.
-CRESCENDO_VECTORIZED void multiply_by_eights(const Product& p) { tiles_of<8, 6, 1>(p); }
+CRESCENDO_VECTORIZED void tiles_by_eights(const Product& p) { tiles_of<8, 6, 1>(p); }
 
-#ifdef CRESCENDO_512
-CRESCENDO_512 void multiply_by_sixteens(const Product& p) { tiles_of<16, 12, 2>(p); }
-const bool has_512 = __builtin_cpu_supports("x86-64-v4");
-#endif
+CRESCENDO_VECTORIZED_512 void tiles_by_sixteens(const Product& p) { tiles_of<16, 12, 2>(p); }
+const bool kHasSixteens = CRESCENDO_HAS_512;
 
 // Rows of a tile, at most.
 constexpr int64_t kTileRows = 12;
@@ -128,16 +126,12 @@ void pack(const float* factor, int64_t output_stride, int64_t depth_stride, int6
   }
 }
 
+void multiply_by_sixteens(const Product& product) { tiles_by_sixteens(product); }
+
 void multiply(const Product& whole) {
   for (int64_t first = 0; first < whole.rows; first += kRowsAtOnce) {
     const Product p = rows_of(whole, first, std::min(kRowsAtOnce, whole.rows - first));
-#ifdef CRESCENDO_512
-    if (has_512) {
-      multiply_by_sixteens(p);
-      continue;
-    }
-#endif
-    multiply_by_eights(p);
+    kHasSixteens ? tiles_by_sixteens(p) : tiles_by_eights(p);
   }
 }
 

@@ -43,6 +43,27 @@ TEST(PackedProduct, WritesItsOwnPlacesOnly) {
   EXPECT_TRUE(out[rows].eq(7).all().item<bool>());
 }
 
+// Whatever registers this machine has.
+TEST(PackedProduct, RegistersOfSixteenGiveTheSame) {
+  for (const int64_t rows : {1, 5, 11, 12, 13, 24, 31})
+    for (const int64_t outputs : {1, 15, 16, 17, 32, 33, 48, 63, 64})
+      for (const bool biased : {false, true}) {
+        const int64_t depth = 19;
+        const Tensor x = at::randn({rows, depth}), weight = at::randn({outputs, depth}), bias = at::randn({outputs}),
+                     packed = at::empty({panels::packed_size(outputs, depth)}), one = at::full({rows, outputs}, NAN),
+                     other = at::full({rows, outputs + 1}, 7.0f);
+        panels::pack(data(weight), depth, 1, outputs, depth, data(packed));
+        panels::Product p{rows,      depth,  outputs, data(x), depth, data(packed), biased ? data(bias) : nullptr,
+                          data(one), outputs};
+        panels::multiply(p);
+        p.out = data(other);
+        p.out_stride = outputs + 1;
+        panels::multiply_by_sixteens(p);
+        EXPECT_TRUE(at::allclose(other.slice(1, 0, outputs), one, 1e-5, 1e-5)) << rows << " " << outputs;
+        EXPECT_TRUE(other.select(1, outputs).eq(7).all().item<bool>());
+      }
+}
+
 TEST(PackedProduct, PacksATransposedFactorAlike) {
   const Tensor weight = at::randn({37, 12}), turned = weight.t().contiguous();
   const Tensor a = at::empty({panels::packed_size(37, 12)}), b = at::empty_like(a);

@@ -105,8 +105,8 @@ std::optional<Tensor> attention_in_one(const Tensor& q, const Tensor& k, const T
   if (bias && !of_keys) return std::nullopt;
   const Tensor of_key = bias ? bias->contiguous() : Tensor(),
                out = at::empty({batch, queries, heads, channels}, q.options());
-  run(Attention{batch, heads, channels, queries, keys, head_rows(q), head_rows(k), head_rows(v),
-                static_cast<float>(scale), bias ? of_key.data_ptr<float>() : nullptr, keys, out.data_ptr<float>()});
+  attend(Attention{batch, heads, channels, queries, keys, head_rows(q), head_rows(k), head_rows(v),
+                   static_cast<float>(scale), bias ? of_key.data_ptr<float>() : nullptr, keys, out.data_ptr<float>()});
   return out.transpose(1, 2);
 }
 

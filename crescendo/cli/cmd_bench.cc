@@ -159,11 +159,7 @@ double peak_memory_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-double megabytes(const Params& params) {
-  double bytes = 0;
-  for (const auto& [name, p] : params.items()) bytes += static_cast<double>(p.nbytes());
-  return bytes / (1 << 20);
-}
+double megabytes(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 void print_row(const char* name, double seconds, double flop, double images) {
   std::printf("  %-10s %9.3f s", name, seconds / images);
@@ -185,8 +181,8 @@ void run(const Arguments& a) {
   double product = product_rate(device, s.model->dtype());
   const Timed t = run_once(a, s, sampler, plan);
   product = std::max(product, product_rate(device, s.model->dtype()));
-  const double peak_mb = peak_memory_mb(), peak_device_mb = static_cast<double>(peak_device_bytes(device)) / (1 << 20);
-  const double weights_mb = megabytes(s.model->params()) + (s.vae ? megabytes(s.vae->params()) : 0);
+  const double peak_mb = peak_memory_mb(), peak_device_mb = megabytes(peak_device_bytes(device));
+  const double weights_mb = megabytes(s.model->params().bytes() + (s.vae ? s.vae->params().bytes() : 0));
   const auto images = static_cast<double>(a.images);
   const PlanWork& work = cost.done;
   const double decode_flop = s.vae ? s.vae->decode_flop(s.info.model.latent_height, s.info.model.latent_width) : 0;

@@ -112,6 +112,12 @@ void Params::finish() const {
 
 TensorMap Params::map() const { return {items_.begin(), items_.end()}; }
 
+int64_t Params::bytes() const {
+  int64_t n = 0;
+  for (const auto& item : items_) n += static_cast<int64_t>(item.second.nbytes());
+  return n;
+}
+
 int64_t Params::count() const {
   int64_t n = 0;
   for (const auto& item : items_) n += item.second.numel();

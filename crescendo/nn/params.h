@@ -38,6 +38,7 @@ class Params {
   const std::vector<std::pair<std::string, Tensor>>& items() const { return items_; }
   TensorMap map() const;
   int64_t count() const;  // numbers in all tensors
+  int64_t bytes() const;  // that they take
   void set_requires_grad(bool on);
   // In place: every module that holds a parameter sees the change.
   void to(at::Device device, at::ScalarType dtype);

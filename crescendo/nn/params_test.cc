@@ -22,6 +22,7 @@ TEST(Params, SameSeedSameValuesInAnyOrder) {
   EXPECT_FALSE(at::equal(first, second));  // each name has a stream of its own
   EXPECT_FALSE(at::equal(other.add("one", {4, 5}, Init::kXavierUniform), first));
   EXPECT_EQ(a.count(), 40);
+  EXPECT_EQ(a.bytes(), 160);
   EXPECT_EQ(b.items()[0].first, "two");
   a.finish();
 }

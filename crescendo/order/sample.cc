@@ -32,7 +32,7 @@ class Lap {
 };
 
 // Weights up to which a second, packed copy is no burden, and several threads may read all of them at once.
-constexpr double kMostPackedBytes = 128 << 20;
+constexpr int64_t kMostPackedBytes = 128 << 20;
 
 // How many threads take images of their own: all, where each gets as many or nearly so.
 int64_t parts_of(const Tensor& tokens) {
@@ -41,18 +41,12 @@ int64_t parts_of(const Tensor& tokens) {
   return tokens.is_cpu() && even && !at::in_parallel_region() ? threads : 1;
 }
 
-double bytes_of(const FarModel& model) {
-  double bytes = 0;
-  for (const auto& [name, p] : model.params().items()) bytes += static_cast<double>(p.nbytes());
-  return bytes;
-}
-
 }  // namespace
 
 Sampler::Sampler(const FarModel& model, Execution execution)
     : model_(model),
       plain_(execution.plain),
-      small_(!plain_ && bytes_of(model) <= kMostPackedBytes),
+      small_(!plain_ && model.params().bytes() <= kMostPackedBytes),
       backbone_(small_ ? model.backbone().packed() : model.backbone()),
       passes_(plain_ ? GraphFactory() : execution.graphs),
       inner_loop_(model.head(), std::move(execution)) {}

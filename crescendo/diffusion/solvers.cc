@@ -39,8 +39,13 @@ Tensor fused_ancestral_step(const Denoised& d, const Schedule& s, size_t k, cons
   return out;
 }
 
+// Whether the passes (kernels/row_passes) can do a step from x on.
 bool can_be_fused(const Tensor& t, const Tensor& x) {
   return t.dim() == 2 && t.scalar_type() == at::kFloat && t.sizes() == x.sizes() && t.stride(1) == 1;
+}
+template <class... T>
+bool can_be_fused_from(const Tensor& x, const T&... others) {
+  return rows::serves(x.device()) && can_be_fused(x.contiguous(), x) && (can_be_fused(others, x) && ...);
 }
 
 }  // namespace
@@ -50,8 +55,7 @@ Tensor ddpm_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, const 
   for (int64_t i = s.steps() - 1, n = 0; i >= 0; --i, ++n) {
     const auto k = static_cast<size_t>(i);
     const Denoised d = denoise(x, i);
-    const bool fused = rows::serves(x.device()) && can_be_fused(x.contiguous(), x) && can_be_fused(d.eps, x) &&
-                       can_be_fused(d.variance_fraction, x);
+    const bool fused = can_be_fused_from(x, d.eps, d.variance_fraction);
     x = (fused ? fused_ancestral_step : ancestral_step)(d, s, k, x, i > 0 ? noise(n) : Tensor(), temperature);
   }
   return x;
@@ -83,29 +87,62 @@ struct Scales {
     const double h = s.log_snr(to) - s.log_snr(from);
     return x * (sigma(to) / sigma(from)) - d * (alpha(to) * std::expm1(-h));
   }
-  // The same of the process that adds `noise`.
-  Tensor advance(const Tensor& x, const Tensor& d, int64_t from, int64_t to, const Tensor& noise) const {
-    const double h = s.log_snr(to) - s.log_snr(from);
-    return x * (sigma(to) / sigma(from) * std::exp(-h)) - d * (alpha(to) * std::expm1(-2 * h)) +
-           noise * (sigma(to) * std::sqrt(-std::expm1(-2 * h)));
-  }
 };
 
-// Advances x along d from inner step i to i - 1.
-using AdvanceFn = std::function<Tensor(const Tensor& x, const Tensor& d, int64_t i)>;
+// One step of DPM-Solver++ 2M: x_0 = x_to_x0 x - eps_to_x0 eps is estimated, and the next x is a sum of x, that
+// estimate, the one of the step before, and noise.
+struct Multistep {
+  double x_to_x0, eps_to_x0, of_x, of_x0, of_before, of_noise;
+};
 
-Tensor multistep_of_order_two(const DenoiseFn& denoise, const Scales& scales, Tensor x, const AdvanceFn& advance) {
+// The step from i to i - 1, the first of all where `first`; `noisy` that of the process that adds noise. With h the
+// step in log SNR the direction is x_0 + (x_0 - before) / 2r, r being the length of the step before over that of this
+// one.
+Multistep multistep(const Scales& scales, int64_t i, bool first, bool noisy, double temperature) {
   const Schedule& s = scales.s;
+  const double h = s.log_snr(i - 1) - s.log_snr(i);
+  const double slope = first ? 0 : h / (2 * (s.log_snr(i) - s.log_snr(i + 1)));
+  const double of_direction = -scales.alpha(i - 1) * std::expm1(noisy ? -2 * h : -h);
+  return {1 / scales.alpha(i),
+          scales.sigma(i) / scales.alpha(i),
+          scales.sigma(i - 1) / scales.sigma(i) * (noisy ? std::exp(-h) : 1),
+          of_direction * (1 + slope),
+          -of_direction * slope,
+          noisy ? scales.sigma(i - 1) * std::sqrt(-std::expm1(-2 * h)) * temperature : 0};
+}
+
+// Makes x the next one, and `before`, undefined at first, the estimate of x_0.
+void take(const Multistep& m, const Tensor& eps, const Tensor& noise, Tensor& x, Tensor& before) {
+  const Tensor x0 = x * m.x_to_x0 - eps * m.eps_to_x0;
+  x = x * m.of_x + x0 * m.of_x0;
+  if (before.defined()) x = x + before * m.of_before;
+  if (noise.defined()) x = x + noise * m.of_noise;
+  before = x0;
+}
+
+// The same in one pass over memory.
+void take_fused(const Multistep& m, const Tensor& eps, const Tensor& noise, Tensor& x, Tensor& before) {
+  const auto f = [](double v) { return static_cast<float>(v); };
+  const Tensor from = x.contiguous(), added = noise.defined() ? noise.contiguous() : Tensor();
+  const float* had = before.defined() ? before.data_ptr<float>() : nullptr;
+  if (!before.defined()) before = at::empty_like(from);
+  x = at::empty_like(from);
+  rows::run(
+      rows::MultistepStep{x.size(0), x.size(1), from.data_ptr<float>(), eps.data_ptr<float>(), eps.stride(0), had,
+                          added.defined() ? added.data_ptr<float>() : nullptr, f(m.x_to_x0), f(m.eps_to_x0), f(m.of_x),
+                          f(m.of_x0), f(m.of_before), f(m.of_noise), before.data_ptr<float>(), x.data_ptr<float>()},
+      x.device());
+}
+
+// Without noise where `noise` is empty.
+Tensor multistep_of_order_two(const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
+                              double temperature) {
+  const Scales scales{s};
   Tensor before;  // the estimate of x_0 one step earlier
-  for (int64_t i = s.steps() - 1; i > 0; --i) {
-    const Tensor x0 = scales.predicted_x0(denoise, x, i);
-    Tensor d = x0;
-    if (before.defined()) {
-      const double r = (s.log_snr(i) - s.log_snr(i + 1)) / (s.log_snr(i - 1) - s.log_snr(i));
-      d = x0 + (x0 - before) / (2 * r);
-    }
-    x = advance(x, d, i);
-    before = x0;
+  for (int64_t i = s.steps() - 1, n = 0; i > 0; --i, ++n) {
+    const Multistep m = multistep(scales, i, !before.defined(), static_cast<bool>(noise), temperature);
+    const Tensor eps = denoise(x, i).eps;
+    (can_be_fused_from(x, eps) ? take_fused : take)(m, eps, noise ? noise(n) : Tensor(), x, before);
   }
   return scales.predicted_x0(denoise, x, 0);
 }
@@ -113,18 +150,12 @@ Tensor multistep_of_order_two(const DenoiseFn& denoise, const Scales& scales, Te
 }  // namespace
 
 Tensor dpm_2m_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
-  const Scales scales{s};
-  return multistep_of_order_two(denoise, scales, x * temperature, [&](const Tensor& now, const Tensor& d, int64_t i) {
-    return scales.advance(now, d, i, i - 1);
-  });
+  return multistep_of_order_two(denoise, s, x * temperature, {}, 1);
 }
 
 Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
                          double temperature) {
-  const Scales scales{s};
-  return multistep_of_order_two(denoise, scales, std::move(x), [&](const Tensor& now, const Tensor& d, int64_t i) {
-    return scales.advance(now, d, i, i - 1, noise(s.steps() - 1 - i) * temperature);
-  });
+  return multistep_of_order_two(denoise, s, std::move(x), noise, temperature);
 }
 
 Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {

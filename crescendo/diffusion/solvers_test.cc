@@ -184,6 +184,26 @@ TEST(Solvers, NoisyMultistepAddsWhatItForgets) {
   EXPECT_NEAR(seen[1], mean + temperature * std::sqrt(beta * (1 - before) / (1 - a)) * z, 1e-5);
 }
 
+// In fp32 a step is one pass over memory, in fp64 it is taken as it is written.
+TEST(Solvers, OnePassIsTheStepAsItIsWritten) {
+  for (const Solver solver : kSolvers) {
+    const Schedule s = solver_schedule(solver, 8, 980);
+    const auto run = [&](at::ScalarType type) {
+      const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
+        const Tensor both = at::cat({at::sin(x * 3 + static_cast<double>(i)), at::cos(x)}, 1);  // rows lie apart
+        return {both.slice(1, 0, 7), both.slice(1, 7)};
+      };
+      return solve(
+          solver, denoise, s, draw({3, 7}, 1).to(type),
+          [&](int64_t n) {
+            return draw({3, 7}, 100 + static_cast<uint64_t>(n)).to(type);
+          },
+          0.9);
+    };
+    EXPECT_LT(relative_l2(run(at::kFloat), run(at::kDouble)), 1e-4) << enum_name(solver);
+  }
+}
+
 // 3S takes what remains of the evaluations in steps of lower order.
 TEST(Solvers, SingleStepTakesAnyNumberOfEvaluations) {
   for (int64_t steps = 2; steps <= 12; ++steps)

@@ -127,6 +127,7 @@ void run(const AddNorm<float>& pass) { add_norm(pass); }
 void run(const AddNorm<c10::BFloat16>& pass) { add_norm(pass); }
 void run(const Guide& pass) { launch(pass); }
 void run(const AncestralStep& pass) { launch(pass); }
+void run(const MultistepStep& pass) { launch(pass); }
 void run(const Normals& pass) { launch(pass); }
 
 }  // namespace crescendo::rows::cuda

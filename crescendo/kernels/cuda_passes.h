@@ -21,6 +21,7 @@ void run(const AddNorm<float>& pass);
 void run(const AddNorm<c10::BFloat16>& pass);
 void run(const Guide& pass);
 void run(const AncestralStep& pass);
+void run(const MultistepStep& pass);
 void run(const Normals& pass);
 
 }  // namespace crescendo::rows::cuda

@@ -162,7 +162,7 @@ void blocks(int64_t n, int64_t w, double tolerance) {
 void others(int64_t n, int64_t w) {
   const auto size = static_cast<size_t>(n * w);
   Shared<float> y(size), times(3 * static_cast<size_t>(w)), condition(3 * size), both(4 * size), out(size), x(size),
-      noise(size), eps(2 * size), scale(1);
+      noise(size), eps(2 * size), estimate(size), scale(1);
   scale.data[0] = 2.5f;
   Shared<c10::BFloat16> rounded(3 * size);
   fill(y, 1), fill(times, 2), fill(both, 3), fill(x, 4), fill(noise, 5), fill(eps, 6);
@@ -178,6 +178,13 @@ void others(int64_t n, int64_t w) {
   rows::AncestralStep last = step;
   last.noise = nullptr;
   compare("ancestral step, the last", last, out, nullptr, 1e-6);
+  const rows::MultistepStep first{n,    w,    x.data, eps.data, 2 * w, nullptr,       nullptr, 1.5f,
+                                  1.1f, 0.3f, 0.7f,   -0.2f,    0.9f,  estimate.data, out.data};
+  compare("multistep, the first", first, out, nullptr, 1e-6);
+  rows::MultistepStep later = first;
+  later.before = y.data, later.noise = noise.data;
+  compare("multistep", later, out, nullptr, 1e-6);
+  compare("multistep, its estimate", later, estimate, nullptr, 1e-6);
   Shared<int64_t> seeds(2);
   seeds.data[0] = 5, seeds.data[1] = -9;
   compare("normal numbers", rows::Normals{n, w, seeds.data, 2, 1, 3, 4, out.data}, out, nullptr, 1e-5);

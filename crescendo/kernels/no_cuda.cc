@@ -28,6 +28,7 @@ void run(const AddNorm<float>&) { missing(); }
 void run(const AddNorm<c10::BFloat16>&) { missing(); }
 void run(const Guide&) { missing(); }
 void run(const AncestralStep&) { missing(); }
+void run(const MultistepStep&) { missing(); }
 void run(const Normals&) { missing(); }
 
 }  // namespace rows::cuda

@@ -156,6 +156,23 @@ CRESCENDO_ROW void row(const AncestralStep& p, int64_t r, Lanes lanes) {
   }
 }
 
+template <class Lanes>
+CRESCENDO_ROW void row(const MultistepStep& p, int64_t r, Lanes lanes) {
+  const MultistepStep c = p;
+  const float *x = c.x + r * c.width, *eps = c.eps + r * c.eps_stride;
+  // What is missing has no weight.
+  const float *before = c.before == nullptr ? x : c.before + r * c.width,
+              *noise = c.noise == nullptr ? x : c.noise + r * c.width;
+  const float of_before = c.before == nullptr ? 0.0f : c.of_before, of_noise = c.noise == nullptr ? 0.0f : c.of_noise;
+  float *x0 = c.x0 + r * c.width, *out = c.out + r * c.width;
+  CRESCENDO_EACH
+  for (int64_t i = lanes.first(); i < c.width; i += lanes.step()) {
+    const float estimate = x[i] * c.x_to_x0 - eps[i] * c.eps_to_x0;
+    out[i] = x[i] * c.of_x + estimate * c.of_x0 + before[i] * of_before + noise[i] * of_noise;
+    x0[i] = estimate;
+  }
+}
+
 // Four numbers at a time: a block of Philox.
 template <class Lanes>
 CRESCENDO_ROW void row(const Normals& p, int64_t r, Lanes lanes) {

@@ -43,6 +43,7 @@ CRESCENDO_PASS(add_norm_row, AddNorm<float>)
 CRESCENDO_PASS(add_norm_row_bf16, AddNorm<c10::BFloat16>)
 CRESCENDO_PASS(guide_row, Guide)
 CRESCENDO_PASS(ancestral_row, AncestralStep)
+CRESCENDO_PASS(multistep_row, MultistepStep)
 CRESCENDO_PASS(normals_row, Normals)
 
 void run(const Answer<float>& pass, c10::Device) { cuda::run(pass); }

@@ -123,6 +123,19 @@ struct AncestralStep {
   float* out;
 };
 
+// One step of DPM-Solver++ 2M, with noise or without (solvers.h): the estimate of x_0, and from it, the one of the step
+// before and x the next x.
+struct MultistepStep {
+  int64_t rows, width;
+  const float *x, *eps;
+  int64_t eps_stride;
+  const float* before;                     // the estimate of the step before; may be null
+  const float* noise;                      // may be null
+  float x_to_x0, eps_to_x0;                // x_0 = x_to_x0 x - eps_to_x0 eps
+  float of_x, of_x0, of_before, of_noise;  // out = of_x x + of_x0 x_0 + of_before before + of_noise noise
+  float *x0, *out;                         // x0 may be `before`
+};
+
 // Normal numbers of streams: row r of `width` is what stream (seeds[r % seeds_count], purpose, a, b + r / seeds_count)
 // gives (core/rng.h), so it does not depend on the device beyond the rounding of its logarithm and cosine.
 struct Normals {
@@ -154,6 +167,7 @@ void run(const AddNorm<float>& pass, c10::Device device);
 void run(const AddNorm<c10::BFloat16>& pass, c10::Device device);
 void run(const Guide& pass, c10::Device device);
 void run(const AncestralStep& pass, c10::Device device);
+void run(const MultistepStep& pass, c10::Device device);
 void run(const Normals& pass, c10::Device device);
 
 }  // namespace crescendo::rows

@@ -120,6 +120,25 @@ TEST(RowPasses, GuidanceGoesBeyondTheCondition) {
   EXPECT_LT(relative_l2(out, u + 2.5 * (c - u)), 1e-6);
 }
 
+// With everything and with what may be missing, of rows that a register does not divide, and in the place of `before`.
+TEST(RowPasses, MultistepTakesWhatThereIs) {
+  const int64_t n = 3, w = 13;
+  const Tensor x = at::randn({n, w}), both = at::randn({n, 2 * w}), noise = at::randn({n, w}),
+               before = at::randn({n, w}), out = at::empty({n, w}), estimate = at::empty({n, w}),
+               eps = both.slice(1, 0, w), x0 = 1.5 * x - 1.1 * eps;
+  const rows::MultistepStep first{n,    w,    data(x), data(both), 2 * w, nullptr,        nullptr,  1.5f,
+                                  1.1f, 0.3f, 0.7f,    -0.2f,      0.9f,  data(estimate), data(out)};
+  rows::run(first, kCpu);
+  EXPECT_LT(relative_l2(estimate, x0), 1e-6);
+  EXPECT_LT(relative_l2(out, 0.3 * x + 0.7 * x0), 1e-6);
+  const Tensor expected = 0.3 * x + 0.7 * x0 - 0.2 * before + 0.9 * noise;
+  rows::MultistepStep later = first;
+  later.before = later.x0 = data(before), later.noise = data(noise);
+  rows::run(later, kCpu);
+  EXPECT_LT(relative_l2(out, expected), 1e-6);
+  EXPECT_LT(relative_l2(before, x0), 1e-6);
+}
+
 // The numbers of a stream, wherever they are drawn, for lengths that end within a block or a pair.
 TEST(RowPasses, NormalsAreTheStreams) {
   const std::vector<int64_t> seeds = {7, -3, 1 << 20};

@@ -33,7 +33,7 @@ const std::vector<Preset>& presets() {
   static const std::vector<Preset> table{
       {"paper", {}, {}, true, false, kConstant, 40, 100},
       // The paper's outer steps with fewer inner ones; what they cost in quality is in docs/performance.md.
-      {"fast", {}, {}, true, false, kConstant, 20, 20, Solver::kDdpm, 980},
+      {"fast", {}, {}, true, false, kConstant, 14, 14, Solver::kDpm2mSde, 980},
       {"turbo", {}, {}, true, false, kConstant, 6, 6, Solver::kDpm2mSde, 980, 40},
       {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, kCosineFrom080, 100, 100},
       {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, kLinearFrom085, 100, 100},

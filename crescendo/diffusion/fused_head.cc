@@ -50,13 +50,13 @@ FusedHead::FusedHead(const Head& head, bool int8)
   }
   input_weight_ = Weight{fp32(head.input_proj().weight)};
   input_bias_ = fp32(head.input_proj().bias);
-  final_weight_ = fp32(head.final_linear().weight);
+  final_weight_ = Weight{fp32(head.final_linear().weight)};
   const auto weights = fp32(head.final_modulation().weight).chunk(2, 0),
              biases = fp32(head.final_modulation().bias).chunk(2, 0);  // shift, scale
   final_scale_weight_ = Weight{weights[1].contiguous()};
   final_scale_bias_ = biases[1];
-  folded_shift_ = Weight{at::mm(final_weight_, weights[0])};
-  output_bias_ = at::mv(final_weight_, biases[0]) + fp32(head.final_linear().bias);
+  folded_shift_ = Weight{at::mm(final_weight_.matrix, weights[0])};
+  output_bias_ = at::mv(final_weight_.matrix, biases[0]) + fp32(head.final_linear().bias);
 }
 
 FusedHead FusedHead::with_own_buffers() const {
@@ -79,13 +79,14 @@ void FusedHead::pack_for(int64_t rows) {
   pack(input_weight_, rows);
   pack(final_scale_weight_, kRowsOfAProduct);
   pack(folded_shift_, kRowsOfAProduct);
+  pack(final_weight_, rows);
 }
 
-void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& bias) {
+void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added) {
   if (*weight.packed && PackedWeight::gains(x.size(0), weight.matrix))
-    (*weight.packed)->multiply(x, bias, out);
-  else if (bias.defined())
-    at::addmm_out(out, bias, x, weight.matrix.t());
+    (*weight.packed)->multiply(x, added, out);
+  else if (added.defined())
+    at::addmm_out(out, added, x, weight.matrix.t());
   else
     at::mm_out(out, x, weight.matrix.t());
 }
@@ -170,11 +171,11 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   }
   const Tensor shift = shift_.slice(0, at, at + rows_);
   const float* scale = numbers(scale_) + at * w;
+  const int64_t outputs = output_bias_.size(0);
+  Tensor out = at::empty({guidance.defined() ? x.size(0) : rows_, outputs}, shift.options());
   if (rows::packs(device, w)) {
-    const int64_t outputs = output_bias_.size(0);
-    const Tensor out = at::empty({guidance.defined() ? x.size(0) : rows_, outputs}, shift.options());
     rows::run(rows::Answer<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
-                              numbers(final_weight_), outputs, numbers(shift),
+                              numbers(final_weight_.matrix), outputs, numbers(shift),
                               guidance.defined() ? numbers(guidance) : nullptr, numbers(out)},
               device);
     return out;
@@ -182,7 +183,8 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   rows::run(rows::LeaveBlocks<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
                                  numbers(normed_)},
             device);
-  return at::addmm(shift, normed_, final_weight_.t());
+  multiply(out, normed_, final_weight_, shift);
+  return out;
 }
 
 Tensor FusedHead::evaluate(const Tensor& x, int64_t i, const Tensor& guidance) {
@@ -201,18 +203,17 @@ Denoised split(const Tensor& output) {
   return {output.slice(1, 0, channels), output.slice(1, channels)};
 }
 
-Denoised guide(const Tensor& output, const Tensor& scale) {
+Denoised guide(Tensor output, const Tensor& scale) {
   const auto rows_each = output.size(0) / 2, channels = output.size(1) / 2;
-  const Tensor fraction = output.slice(0, 0, rows_each).slice(1, channels);
+  Denoised conditional = split(output.slice(0, 0, rows_each));
   if (!rows::serves(output.device()) || !output.is_contiguous()) {
-    const auto eps = output.slice(1, 0, channels).chunk(2, 0);
-    return {eps[1] + scale * (eps[0] - eps[1]), fraction};
+    const Tensor uncond = output.slice(0, rows_each).slice(1, 0, channels);
+    return {uncond + scale * (conditional.eps - uncond), conditional.variance_fraction};
   }
-  const Tensor eps = at::empty({rows_each, channels}, output.options());
-  const float *cond = numbers(output), *uncond = cond + rows_each * 2 * channels;
-  rows::run(rows::Guide{rows_each, channels, cond, uncond, 2 * channels, numbers(scale), numbers(eps)},
+  float *cond = numbers(output), *uncond = cond + rows_each * 2 * channels;
+  rows::run(rows::Guide{rows_each, channels, cond, uncond, 2 * channels, numbers(scale), cond, 2 * channels},
             output.device());
-  return {eps, fraction};
+  return conditional;
 }
 
 }  // namespace crescendo

@@ -57,8 +57,8 @@ class FusedHead {
     Tensor matrix;
     std::shared_ptr<std::optional<PackedWeight>> packed = std::make_shared<std::optional<PackedWeight>>();
   };
-  // out = x weight^T, plus the bias where there is one.
-  static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& bias = {});
+  // out = x weight^T, plus a bias or rows of as many outputs where they are given.
+  static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added = {});
   struct Block {
     Weight modulation, mlp0, mlp2;                                         // weights, in the type of the products
     Tensor norm_weight, norm_bias, modulation_bias, mlp0_bias, mlp2_bias;  // fp32
@@ -77,11 +77,11 @@ class FusedHead {
   std::vector<Block> blocks_;
   Weight input_weight_;  // fp32, as are all of the last layer:
   Tensor input_bias_;
-  Weight final_scale_weight_, folded_shift_;              // (W, W), (2C, W)
-  Tensor final_scale_bias_, final_weight_, output_bias_;  // (W), (2C, W), (2C)
-  Tensor y_, times_;                                      // (M, W), (T, W) fp32
-  int64_t rows_ = 0, chunk_ = 0;                          // M; inner steps whose modulations are computed at once
-  int64_t first_ = 0, end_ = 0;                           // the steps of the chunk at hand
+  Weight final_scale_weight_, folded_shift_, final_weight_;  // (W, W), (2C, W), (2C, W)
+  Tensor final_scale_bias_, output_bias_;                    // (W), (2C)
+  Tensor y_, times_;                                         // (M, W), (T, W) fp32
+  int64_t rows_ = 0, chunk_ = 0;                             // M; inner steps whose modulations are computed at once
+  int64_t first_ = 0, end_ = 0;                              // the steps of the chunk at hand
   Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
   std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
   Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32
@@ -92,7 +92,8 @@ class FusedHead {
 // The head's output (M, 2C) as eps and variance fraction, (M, C) each.
 Denoised split(const Tensor& output);
 // The head's output (2M, 2C), conditional rows first, guided: eps = u + s (c - u) and the variance fraction with
-// condition, (M, C) each. s, one number in fp32, lies on the same device.
-Denoised guide(const Tensor& output, const Tensor& scale);
+// condition, (M, C) each. s, one number in fp32, lies on the same device. The output is used up: eps may take the place
+// of its own.
+Denoised guide(Tensor output, const Tensor& scale);
 
 }  // namespace crescendo

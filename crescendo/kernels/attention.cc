@@ -55,12 +55,12 @@ class HeadWork {
     for (int64_t first = 0; first < a_.queries; first += kQueries) {
       const int64_t count = std::min(kQueries, a_.queries - first);
       panels::multiply({count, a_.channels, a_.keys, of(a_.q) + first * a_.q.row_stride, a_.q.row_stride, keys_.data(),
-                        nullptr, scores_.data(), a_.keys});
+                        nullptr, 0, scores_.data(), a_.keys});
       float sums[kQueries];
       for (int64_t n = 0; n < count; ++n) sums[n] = exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias);
       float* out = a_.out + (b * a_.queries + first) * out_stride + h * a_.channels;
       panels::multiply(
-          {count, a_.keys, a_.channels, scores_.data(), a_.keys, values_.data(), nullptr, out, out_stride});
+          {count, a_.keys, a_.channels, scores_.data(), a_.keys, values_.data(), nullptr, 0, out, out_stride});
       for (int64_t n = 0; n < count; ++n)
         for (int64_t c = 0; c < a_.channels; ++c) out[n * out_stride + c] /= sums[n];
     }

@@ -170,7 +170,7 @@ void others(int64_t n, int64_t w) {
           nullptr, 1e-6);
   compare("condition, rounded", rows::Condition{3 * n, w, y.data, n, times.data, condition.data, rounded.data}, rounded,
           nullptr, 1e-3);
-  compare("guidance", rows::Guide{n, w, both.data, both.data + 2 * n * w, 2 * w, scale.data, out.data}, out, nullptr,
+  compare("guidance", rows::Guide{n, w, both.data, both.data + 2 * n * w, 2 * w, scale.data, out.data, w}, out, nullptr,
           1e-6);
   const rows::AncestralStep step{n,    w,    x.data, eps.data, 2 * w, eps.data + w, 2 * w, noise.data,
                                  1.5f, 1.1f, 0.3f,   0.7f,     -4.0f, 1.5f,         0.9f,  out.data};
@@ -201,7 +201,7 @@ void check() {
 
 void one_kernel() {
   float x = 0;
-  rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, &x, &x});
+  rows::cuda::run(rows::Guide{1, 1, &x, &x, 1, &x, &x, 1});
 }
 
 }  // namespace

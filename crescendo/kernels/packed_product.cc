@@ -22,9 +22,15 @@ struct Vector {
   using Type [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
 };
 
+// What is asked for while a tile is computed, so that it lies in the second cache when its turn comes.
+struct Ahead {
+  const float* weights;
+  int64_t steps;  // of kPanels * kWidth numbers each
+};
+
 // `kRows` rows of `kPanels` panels, summed in registers. `columns` of them are written.
 template <int kLanes, int kRows, int kPanels>
-CRESCENDO_INLINE void tile(const Product& p, int64_t row, int64_t column, int64_t columns) {
+CRESCENDO_INLINE void tile(const Product& p, int64_t row, int64_t column, int64_t columns, Ahead ahead) {
   using V = typename Vector<kLanes>::Type;
   constexpr int kVectors = kWidth / kLanes;  // of a panel
   const float* x = p.x + row * p.x_stride;
@@ -33,6 +39,9 @@ CRESCENDO_INLINE void tile(const Product& p, int64_t row, int64_t column, int64_
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kPanels * kVectors; ++v) sum[r][v] = V{};
   for (int64_t k = 0; k < p.depth; ++k) {
+    if (k < ahead.steps)
+      for (int panel = 0; panel < kPanels; ++panel)
+        __builtin_prefetch(ahead.weights + (k * kPanels + panel) * kWidth, 0, 2);
     V w[kPanels * kVectors];
     for (int v = 0; v < kPanels * kVectors; ++v)
       w[v] = *reinterpret_cast<const V*>(packed + v / kVectors * kWidth * p.depth + k * kWidth + v % kVectors * kLanes);
@@ -42,34 +51,42 @@ CRESCENDO_INLINE void tile(const Product& p, int64_t row, int64_t column, int64_
     }
   }
   float* out = p.out + row * p.out_stride + column;
-  for (int r = 0; r < kRows; ++r, out += p.out_stride)
+  const float* added = p.added == nullptr ? nullptr : p.added + row * p.added_stride + column;
+  for (int r = 0; r < kRows; ++r, out += p.out_stride, added += added == nullptr ? 0 : p.added_stride)
     for (int v = 0; v < kPanels * kVectors; ++v) {
       const int64_t left = columns - v * kLanes;
       if (left >= kLanes) {
         V result = sum[r][v];
-        if (p.bias != nullptr) result += *reinterpret_cast<const V*>(p.bias + column + v * kLanes);
+        if (added != nullptr) result += *reinterpret_cast<const V*>(added + v * kLanes);
         *reinterpret_cast<V*>(out + v * kLanes) = result;
       } else {
         for (int64_t j = 0; j < left; ++j)
-          out[v * kLanes + j] = sum[r][v][j] + (p.bias == nullptr ? 0 : p.bias[column + v * kLanes + j]);
+          out[v * kLanes + j] = sum[r][v][j] + (added == nullptr ? 0 : added[v * kLanes + j]);
       }
     }
 }
 
 // A tile of as many rows as are asked for, at most kMost.
 template <int kLanes, int kMost, int kPanels>
-CRESCENDO_INLINE void tile_of(int64_t rows, const Product& p, int64_t row, int64_t column, int64_t columns) {
-  if (rows == kMost) return tile<kLanes, kMost, kPanels>(p, row, column, columns);
-  if constexpr (kMost > 1) tile_of<kLanes, kMost - 1, kPanels>(rows, p, row, column, columns);
+CRESCENDO_INLINE void tile_of(int64_t rows, const Product& p, int64_t row, int64_t column, int64_t columns,
+                              Ahead ahead) {
+  if (rows == kMost) return tile<kLanes, kMost, kPanels>(p, row, column, columns, ahead);
+  if constexpr (kMost > 1) tile_of<kLanes, kMost - 1, kPanels>(rows, p, row, column, columns, ahead);
 }
 
-// All rows of some columns, in tiles as even as can be: those of a row or two wait for their own sums.
+// All rows of some columns, in tiles as even as can be: those of a row or two wait for their own sums. Weights that
+// meet few rows come from far, and nothing else would be done while the first tile waits for them: each asks for its
+// share of the next columns' instead.
 template <int kLanes, int kMost, int kPanels>
 CRESCENDO_INLINE void tiles_of_columns(const Product& p, int64_t column, int64_t columns) {
-  const int64_t tiles = (p.rows + kMost - 1) / kMost;
+  const int64_t tiles = (p.rows + kMost - 1) / kMost, next = column + kPanels * kWidth,
+                panels_left = next < p.outputs ? (p.outputs - next + kWidth - 1) / kWidth : 0,
+                steps = std::min<int64_t>(kPanels, panels_left) * p.depth / kPanels;
   for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t row = i * p.rows / tiles, end = (i + 1) * p.rows / tiles;
-    tile_of<kLanes, kMost, kPanels>(end - row, p, row, column, columns);
+    const int64_t row = i * p.rows / tiles, end = (i + 1) * p.rows / tiles, first = i * steps / tiles;
+    tile_of<kLanes, kMost, kPanels>(
+        end - row, p, row, column, columns,
+        {p.packed + next * p.depth + first * kPanels * kWidth, (i + 1) * steps / tiles - first});
   }
 }
 
@@ -102,6 +119,7 @@ Product rows_of(Product p, int64_t first, int64_t count) {
   p.rows = count;
   p.x += first * p.x_stride;
   p.out += first * p.out_stride;
+  if (p.added != nullptr) p.added += first * p.added_stride;
   return p;
 }
 
@@ -110,7 +128,7 @@ Product outputs_of(Product p, int64_t first, int64_t count) {
   p.outputs = count;
   p.packed += first * p.depth;
   p.out += first;
-  if (p.bias != nullptr) p.bias += first;
+  if (p.added != nullptr) p.added += first;
   return p;
 }
 
@@ -154,20 +172,25 @@ bool PackedWeight::serves(const Tensor& weight) {
   return weight.is_cpu() && weight.dim() == 2 && weight.scalar_type() == at::kFloat;
 }
 
-PackedWeight::PackedWeight(const Tensor& weight) : outputs_(weight.size(0)), depth_(weight.size(1)) {
+PackedWeight::PackedWeight(const Tensor& weight) {
   check(serves(weight), "PackedWeight: needs a matrix in fp32 on a CPU");
+  outputs_ = weight.size(0);
+  depth_ = weight.size(1);
   packed_ = at::empty({panels::packed_size(outputs_, depth_)}, weight.options().requires_grad(false));
   panels::pack(weight.data_ptr<float>(), weight.stride(0), weight.stride(1), outputs_, depth_,
                packed_.data_ptr<float>());
 }
 
-void PackedWeight::multiply(const Tensor& x, const Tensor& bias, Tensor& out) const {
+void PackedWeight::multiply(const Tensor& x, const Tensor& added, Tensor& out) const {
   check(x.is_contiguous() && out.is_contiguous() && x.size(-1) == depth_ && out.size(-1) == outputs_ &&
             x.numel() * outputs_ == out.numel() * depth_,
         "PackedWeight: ", x.sizes(), " times ", depth_, " x ", outputs_, " is not ", out.sizes());
+  const bool of_rows = added.defined() && added.dim() > 1;
+  check(!added.defined() || (added.is_contiguous() && added.numel() == (of_rows ? out.numel() : outputs_)),
+        "PackedWeight: ", added.defined() ? added.sizes() : at::IntArrayRef(), " cannot be added to ", out.sizes());
   panels::multiply_in_parallel({x.numel() / depth_, depth_, outputs_, x.data_ptr<float>(), depth_,
-                                packed_.data_ptr<float>(), bias.defined() ? bias.data_ptr<float>() : nullptr,
-                                out.data_ptr<float>(), outputs_});
+                                packed_.data_ptr<float>(), added.defined() ? added.data_ptr<float>() : nullptr,
+                                of_rows ? outputs_ : 0, out.data_ptr<float>(), outputs_});
 }
 
 }  // namespace crescendo

@@ -23,13 +23,14 @@ constexpr int64_t packed_size(int64_t outputs, int64_t depth) {
 void pack(const float* factor, int64_t output_stride, int64_t depth_stride, int64_t outputs, int64_t depth,
           float* packed);
 
-// out[r * out_stride + j] = bias[j] + sum over k of x[r * x_stride + k] * packed factor [j, k].
+// out[r * out_stride + j] = added[r * added_stride + j] + sum over k of x[r * x_stride + k] * packed factor [j, k].
 struct Product {
   int64_t rows, depth, outputs;
   const float* x;
   int64_t x_stride;
   const float* packed;
-  const float* bias;  // (outputs); may be null
+  const float* added;    // may be null
+  int64_t added_stride;  // 0 for a bias, the same for all rows
   float* out;
   int64_t out_stride;
 };
@@ -52,8 +53,9 @@ class PackedWeight {
 
   int64_t depth() const { return depth_; }      // K
   int64_t outputs() const { return outputs_; }  // N
-  // out (M, N) = x (M, K) weight^T + bias (N), or without a bias where that is undefined. All contiguous and fp32.
-  void multiply(const Tensor& x, const Tensor& bias, Tensor& out) const;
+  // out (M, N) = x (M, K) weight^T + added, a bias (N) or rows (M, N), or nothing where undefined. All contiguous and
+  // fp32.
+  void multiply(const Tensor& x, const Tensor& added, Tensor& out) const;
 
   static constexpr int64_t kFewRows = 64, kSmall = 1 << 18;  // rows, and numbers of a weight
 

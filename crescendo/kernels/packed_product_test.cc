@@ -28,6 +28,10 @@ TEST(PackedProduct, IsTheProduct) {
         packed.multiply(x, bias, out);
         EXPECT_LT(((out - product - bias).abs() / (bound + bias.abs())).max().item<double>(), 3e-7)
             << rows << " " << outputs << " " << depth;
+        const Tensor of_rows = at::randn({rows, outputs});
+        packed.multiply(x, of_rows, out);
+        EXPECT_LT(((out - product - of_rows).abs() / (bound + of_rows.abs())).max().item<double>(), 3e-7)
+            << rows << " " << outputs << " " << depth;
       }
 }
 
@@ -36,7 +40,7 @@ TEST(PackedProduct, WritesItsOwnPlacesOnly) {
   const Tensor x = at::randn({rows, x_stride}), weight = at::randn({outputs, depth}),
                out = at::full({rows + 1, out_stride}, 7.0f), packed = at::empty({panels::packed_size(outputs, depth)});
   panels::pack(data(weight), depth, 1, outputs, depth, data(packed));
-  panels::multiply({rows, depth, outputs, data(x), x_stride, data(packed), nullptr, data(out), out_stride});
+  panels::multiply({rows, depth, outputs, data(x), x_stride, data(packed), nullptr, 0, data(out), out_stride});
   const Tensor written = out.slice(0, 0, rows).slice(1, 0, outputs);
   EXPECT_LT((written - at::mm(x.slice(1, 0, depth), weight.t())).abs().max().item<float>(), 1e-5);
   EXPECT_TRUE(out.slice(1, outputs).eq(7).all().item<bool>());
@@ -53,8 +57,8 @@ TEST(PackedProduct, RegistersOfSixteenGiveTheSame) {
                      packed = at::empty({panels::packed_size(outputs, depth)}), one = at::full({rows, outputs}, NAN),
                      other = at::full({rows, outputs + 1}, 7.0f);
         panels::pack(data(weight), depth, 1, outputs, depth, data(packed));
-        panels::Product p{rows,      depth,  outputs, data(x), depth, data(packed), biased ? data(bias) : nullptr,
-                          data(one), outputs};
+        panels::Product p{rows, depth,     outputs, data(x), depth, data(packed), biased ? data(bias) : nullptr,
+                          0,    data(one), outputs};
         panels::multiply(p);
         p.out = data(other);
         p.out_stride = outputs + 1;
@@ -97,7 +101,14 @@ TEST(PackedProduct, WhatDoesNotFitIsRefused) {
               packed.multiply(at::randn({2, 3}), {}, out);
             }).find("[2, 3] times 3 x 4"),
             std::string::npos);
-  EXPECT_NE(error_of([] { PackedWeight(at::randn({4, 3}).to(at::kDouble)); }).find("fp32"), std::string::npos);
+  Tensor right = at::empty({2, 4});
+  for (const Tensor& added : {at::zeros({3}), at::zeros({1, 4}), at::zeros({4, 2}).t()})
+    EXPECT_NE(error_of([&] {
+                packed.multiply(at::randn({2, 3}), added, right);
+              }).find("cannot be added to [2, 4]"),
+              std::string::npos);
+  for (const Tensor& weight : {at::randn({4, 3}).to(at::kDouble), at::randn({4})})
+    EXPECT_NE(error_of([&] { PackedWeight{weight}; }).find("fp32"), std::string::npos);
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ template <class Lanes>
 CRESCENDO_ROW void row(const Guide& p, int64_t r, Lanes lanes) {
   const int64_t n = p.width;
   const float *cond = p.cond + r * p.stride, *uncond = p.uncond + r * p.stride;
-  float* out = p.out + r * p.width;
+  float* out = p.out + r * p.out_stride;
   const float s = *p.scale;
   CRESCENDO_EACH
   for (int64_t i = lanes.first(); i < n; i += lanes.step()) out[i] = uncond[i] + s * (cond[i] - uncond[i]);

@@ -11,13 +11,16 @@ namespace crescendo::rows {
 namespace {
 
 // Numbers that are worth another thread: below, waiting for it costs more than it spares, the more so on a busy
-// machine.
+// machine. A logarithm, a cosine and a block of Philox are worth many of the other passes' numbers.
+template <class Pass>
 constexpr int64_t kNumbersPerTask = 1 << 14;
+template <>
+constexpr int64_t kNumbersPerTask<Normals> = 1 << 10;
 
 template <class Pass>
 void run_on(const Pass& pass, c10::Device device, void (*one_row)(const Pass&, int64_t)) {
   if (device.is_cuda()) return cuda::run(pass);
-  at::parallel_for(0, pass.rows, std::max<int64_t>(1, kNumbersPerTask / std::max<int64_t>(1, pass.width)),
+  at::parallel_for(0, pass.rows, std::max<int64_t>(1, kNumbersPerTask<Pass> / std::max<int64_t>(1, pass.width)),
                    [&](int64_t begin, int64_t end) {
                      for (int64_t r = begin; r < end; ++r) one_row(pass, r);
                    });

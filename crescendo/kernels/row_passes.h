@@ -104,7 +104,8 @@ struct Guide {
   const float *cond, *uncond;
   int64_t stride;
   const float* scale;  // s, one number
-  float* out;
+  float* out;          // may be `cond`
+  int64_t out_stride;
 };
 
 // One step of ancestral sampling: x_0 from eps, the posterior's mean, and its noise with the learned variance

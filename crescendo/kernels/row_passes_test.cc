@@ -115,9 +115,13 @@ TEST(RowPasses, NormalizesFarFromZero) {
 
 TEST(RowPasses, GuidanceGoesBeyondTheCondition) {
   const Tensor both = at::randn({6, 10}), out = at::empty({3, 5}), scale = at::full({1}, 2.5f);
-  rows::run(rows::Guide{3, 5, data(both), data(both) + 30, 10, data(scale), data(out)}, kCpu);
+  rows::run(rows::Guide{3, 5, data(both), data(both) + 30, 10, data(scale), data(out), 5}, kCpu);
   const Tensor c = both.slice(0, 0, 3).slice(1, 0, 5), u = both.slice(0, 3).slice(1, 0, 5);
   EXPECT_LT(relative_l2(out, u + 2.5 * (c - u)), 1e-6);
+  const Tensor before = both.clone();
+  rows::run(rows::Guide{3, 5, data(both), data(both) + 30, 10, data(scale), data(both), 10}, kCpu);
+  EXPECT_TRUE(at::equal(c, out));  // in the condition's place
+  EXPECT_TRUE(at::equal(both.slice(1, 5), before.slice(1, 5)) && at::equal(both.slice(0, 3), before.slice(0, 3)));
 }
 
 // With everything and with what may be missing, of rows that a register does not divide, and in the place of `before`.
@@ -161,7 +165,7 @@ TEST(RowPasses, ServeCpus) {
   if (rows::serves(c10::Device(c10::kCUDA, 0))) GTEST_SKIP() << "built with CUDA kernels";
   EXPECT_CONTAINS(error_of([] {
                     float x = 0;
-                    rows::run(rows::Guide{1, 1, &x, &x, 1, &x, &x}, c10::Device(c10::kCUDA, 0));
+                    rows::run(rows::Guide{1, 1, &x, &x, 1, &x, &x, 1}, c10::Device(c10::kCUDA, 0));
                   }),
                   "built without its CUDA kernels");
 }

@@ -116,7 +116,7 @@ int64_t InnerLoop::parts_of(const Work& work) const {
 Tensor InnerLoop::evaluate_in_parts(const Work& work, int64_t parts) {
   const int64_t rows = work.x_T.size(0), conditions = work.z.size(0) / rows;
   std::vector<FusedHead*> heads;
-  for (int64_t part = 0; part < parts; ++part) heads.push_back(fused(work, part));
+  for (int64_t part = 0; part < parts; ++part) heads.push_back(fused(work, part + 1));
   if (adds_noise(work.solver) && work.step.inner_steps > 1) work.noise(0);  // by all threads
   std::vector<Tensor> results(static_cast<size_t>(parts));
   std::atomic<bool> given_up = false;

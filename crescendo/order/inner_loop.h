@@ -66,7 +66,7 @@ class InnerLoop {
   };
   // `few_passes` is the head with buffers for these rows, or null where it runs as it is written.
   Tensor evaluate(const Work& work, FusedHead* few_passes);
-  // The head for a graph, which keeps to its buffers, or for a part of the rows on a CPU.
+  // The head for a graph, which keeps to its buffers, or on a CPU for all rows, or for one of the parts from 1 on.
   FusedHead* fused(const Work& work, int64_t part = 0);
   // How many threads take rows of their own.
   int64_t parts_of(const Work& work) const;

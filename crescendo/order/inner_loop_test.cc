@@ -175,6 +175,21 @@ TEST(InnerLoop, TellsTheCallingThreadOfEveryEvaluation) {
   EXPECT_TRUE(at::equal(sampler.sample(condition, plan, noise), expected));
 }
 
+// What speeds small operations up inside does not show outside.
+TEST(Sampler, GivesATensorLikeAnyOther) {
+  const auto model = lively_model(tiny_config());
+  const SeededNoise noise({1, 2}, model->config().tokens(), model->config().token_channels(), at::kCPU);
+  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1})).detach();
+  for (const int threads : {1, 2}) {
+    const Threads several(threads);
+    Tensor latents = sample(*model, condition, plan_of(*model, Solver::kDdpm, 3, 4), noise);
+    EXPECT_FALSE(latents.is_inference());
+    const Tensor weight = at::ones({1}).requires_grad_(true);
+    (latents.mul_(2) * weight).sum().backward();
+    EXPECT_TRUE(weight.grad().defined());
+  }
+}
+
 // More noise than is drawn at once, by threads that are at different steps.
 TEST(InnerLoop, DrawsNoiseInPieces) {
   const auto model = lively_model(tiny_config());

@@ -18,7 +18,8 @@ struct SampleTimes {
   double backbone_s = 0, head_s = 0;
 };
 
-// Looks on; any function may be empty. Returning false stops the generation.
+// Looks on; any function may be empty. Returning false stops the generation. Tensors are to be read, or copied: they
+// may be of LibTorch's inference mode.
 struct SampleHooks {
   // After outer step k: the full-band prediction (B, C, H, W), before the filter.
   std::function<bool(int64_t k, const Tensor& latents)> on_outer_step;
@@ -41,6 +42,7 @@ class Sampler {
   Tensor sample(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks = {});
 
  private:
+  Tensor execute(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks);
   Tensor first_forward(const Tensor& tokens, const Tensor& condition, TokenMask mask);
   Tensor forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask);
 

@@ -26,15 +26,17 @@ struct Preset {
   Solver solver = Solver::kDdpm;
   int64_t start_timestep = 0;  // 0: the solver's own
   int64_t end_timestep = 0;
+  bool levels_yield = false;  // spread evenly, as many, where a model has others or other steps are asked for
 };
 
 const std::vector<Preset>& presets() {
   using enum TemperatureRun;
+  static const std::vector<int64_t> nine_levels{0, 2, 3, 5, 7, 9, 11, 13, 15};
   static const std::vector<Preset> table{
       {"paper", {}, {}, true, false, kConstant, 40, 100},
-      // The paper's outer steps with fewer inner ones; what they cost in quality is in docs/performance.md.
-      {"fast", {}, {}, true, false, kConstant, 14, 14, Solver::kDpm2mSde, 980},
-      {"turbo", {}, {}, true, false, kConstant, 6, 6, Solver::kDpm2mSde, 980, 40},
+      // Fewer steps than the paper's, outer and inner; what they cost in quality is in docs/performance.md.
+      {"fast", nine_levels, {}, true, false, kConstant, 12, 12, Solver::kDpm2mSde, 980, 0, true},
+      {"turbo", nine_levels, {}, true, false, kConstant, 6, 6, Solver::kDpm2mSde, 980, 40, true},
       {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, kCosineFrom080, 100, 100},
       {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, kLinearFrom085, 100, 100},
       {"published-t2i", {0, 2, 3, 4, 5, 6, 7, 8, 10, 13}, true, false, true, kCosineFrom080, 100, 100},
@@ -81,6 +83,26 @@ std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
   for (int64_t k = 0; k < steps; ++k)
     out.push_back(steps == 1 ? 0 : std::lround(static_cast<double>(k * (levels - 1)) / static_cast<double>(steps - 1)));
   return out;
+}
+
+// Those of the outer steps: as asked for, the preset's, or spread evenly.
+std::vector<int64_t> levels_of(const SamplerOptions& o, const Preset& preset, const ModelConfig& model) {
+  constexpr int64_t kPaperSteps = 10;
+  if (!o.levels.empty()) return o.levels;
+  const auto given = static_cast<int64_t>(preset.levels.size());
+  if (given > 0) {
+    const int64_t highest = *std::max_element(preset.levels.begin(), preset.levels.end());
+    const bool as_many = o.steps == 0 || o.steps == given;
+    if (as_many && (preset.levels_yield ? highest + 1 == model.levels : highest < model.levels)) return preset.levels;
+    check_usage(preset.levels_yield || as_many, "preset ", o.preset, " has ", given, " steps, got ", o.steps,
+                "; use --levels or --preset paper for another number");
+    check_usage(preset.levels_yield, "preset ", o.preset, " needs more than the ", model.levels,
+                " levels of this model; use --preset paper");
+  }
+  const int64_t steps = o.steps ? o.steps : std::min(given > 0 ? given : kPaperSteps, model.levels);
+  check_usage(steps <= model.levels, "steps must be in 1..", model.levels, " (this model has ", model.levels,
+              " levels), got ", steps);
+  return spread_levels(steps, model.levels);
 }
 
 // On entering step k, in mask mode: a cosine over the steps, or over the levels up to the visible one.
@@ -177,20 +199,7 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   if (mar_preset) {
     plan = mar_plan(o, inner, model);
   } else {
-    std::vector<int64_t> levels = !o.levels.empty() ? o.levels : preset.levels;
-    const bool preset_levels = o.levels.empty() && !preset.levels.empty();
-    if (levels.empty()) {
-      const int64_t steps = o.steps ? o.steps : std::min<int64_t>(10, model.levels);
-      check_usage(steps <= model.levels, "steps must be in 1..", model.levels, " (this model has ", model.levels,
-                  " levels), got ", steps);
-      levels = spread_levels(steps, model.levels);
-    } else if (preset_levels) {
-      const auto published = static_cast<int64_t>(levels.size());
-      check_usage(o.steps == 0 || o.steps == published, "preset ", o.preset, " has ", published, " steps, got ",
-                  o.steps, "; use --levels or --preset paper for another number");
-      check_usage(*std::max_element(levels.begin(), levels.end()) < model.levels, "preset ", o.preset,
-                  " needs more than the ", model.levels, " levels of this model; use --preset paper");
-    }
+    const std::vector<int64_t> levels = levels_of(o, preset, model);
     const bool mask = o.mask == MaskMode::kAuto ? preset.mask.value_or(model.masked) : o.mask == MaskMode::kOn;
     check_usage(mask || o.visible_level == 0, "visible_level says where masks end, and here is none; use --mask");
     const auto steps = static_cast<int64_t>(levels.size());
@@ -210,7 +219,7 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
       plan.steps.push_back(step);
     }
     // As published: nothing is filtered after the first masked step, whose three tokens are kept as they are.
-    if (preset.name == "published-mask" && preset_levels) plan.steps[0].filter.reset();
+    if (preset.name == "published-mask" && o.levels.empty()) plan.steps[0].filter.reset();
   }
   plan.solver = o.solver.value_or(preset.solver);
   const auto outer_steps = static_cast<int64_t>(plan.steps.size());

@@ -138,17 +138,19 @@ TEST(Plan, PaperDefaults) {
   EXPECT_EQ(levels(plan_of("paper", small)), (Ints{0, 1, 2, 3}));
 }
 
-// The paper's outer steps, other inner ones.
-TEST(Plan, FastPresetsSpareInnerSteps) {
-  const Plan paper = plan_of("paper");
+// The paper's plan over other levels, with other inner steps.
+TEST(Plan, FastPresetsSpareSteps) {
+  const Ints nine{0, 2, 3, 5, 7, 9, 11, 13, 15};
+  const Plan paper = plan_of("paper", {}, nine);
   const struct {
     const char* name;
     int64_t steps, end;
-  } expected[] = {{"fast", 14, 0}, {"turbo", 6, 40}};
+  } expected[] = {{"fast", 12, 0}, {"turbo", 6, 40}};
   for (const auto& e : expected) {
     Plan p = plan_of(e.name);
+    EXPECT_EQ(levels(p), nine);
     EXPECT_EQ(p.solver, Solver::kDpm2mSde);
-    EXPECT_EQ(inner(p), Ints(10, e.steps));
+    EXPECT_EQ(inner(p), Ints(9, e.steps));
     p.solver = paper.solver;
     for (size_t k = 0; k < p.steps.size(); ++k) {
       EXPECT_EQ(p.steps[k].start_timestep, 980);
@@ -166,10 +168,31 @@ TEST(Plan, FastPresetsSpareInnerSteps) {
     o.end_timestep = 3;
     p = make_plan(o, {});
     EXPECT_EQ(p.solver, Solver::kDdim);
-    EXPECT_EQ(inner(p), Ints(10, 25));
+    EXPECT_EQ(inner(p), Ints(9, 25));
     EXPECT_EQ(p.steps[3].start_timestep, 999);
     EXPECT_EQ(p.steps[3].end_timestep, 3);
   }
+}
+
+// Their levels are those of a model with sixteen; elsewhere, and where other steps are asked for, they are spread
+// evenly.
+TEST(Plan, FastPresetsFitAnyModel) {
+  const auto levels_for = [](int64_t model_levels, int64_t steps, const Ints& asked = {}) {
+    ModelConfig model;
+    model.levels = model_levels;
+    SamplerOptions o;
+    o.preset = "fast";
+    o.steps = steps;
+    o.levels = asked;
+    return levels(make_plan(o, model));
+  };
+  EXPECT_EQ(levels_for(16, 9), (Ints{0, 2, 3, 5, 7, 9, 11, 13, 15}));
+  EXPECT_EQ(levels_for(16, 10), levels(plan_of("paper")));
+  EXPECT_EQ(levels_for(16, 4), (Ints{0, 5, 10, 15}));
+  EXPECT_EQ(levels_for(16, 0, {0, 8}), (Ints{0, 8}));
+  EXPECT_EQ(levels_for(4, 0), (Ints{0, 1, 2, 3}));
+  EXPECT_EQ(levels_for(17, 0), (Ints{0, 2, 4, 6, 8, 10, 12, 14, 16}));
+  EXPECT_CONTAINS(test::error_of([&] { levels_for(4, 5); }), "steps must be in 1..4");
 }
 
 TEST(Plan, MaskFollowsTheModelUnlessAsked) {

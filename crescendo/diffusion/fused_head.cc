@@ -54,6 +54,7 @@ FusedHead::FusedHead(const Head& head, bool int8)
   const auto weights = fp32(head.final_modulation().weight).chunk(2, 0),
              biases = fp32(head.final_modulation().bias).chunk(2, 0);  // shift, scale
   final_scale_weight_ = Weight{weights[1].contiguous()};
+  if (int8) int8_scale_.emplace(final_scale_weight_.matrix);
   final_scale_bias_ = biases[1];
   folded_shift_ = Weight{at::mm(final_weight_.matrix, weights[0])};
   output_bias_ = at::mv(final_weight_.matrix, biases[0]) + fp32(head.final_linear().bias);
@@ -77,7 +78,7 @@ void FusedHead::pack_for(int64_t rows) {
     pack(b.mlp2, rows);
   }
   pack(input_weight_, rows);
-  pack(final_scale_weight_, kRowsOfAProduct);
+  if (!has_int8()) pack(final_scale_weight_, kRowsOfAProduct);
   pack(folded_shift_, kRowsOfAProduct);
   pack(final_weight_, rows);
 }
@@ -92,7 +93,7 @@ void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, con
 }
 
 int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
-  const bool small = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
+  const bool small = has_int8() || (!blocks_.empty() && blocks_[0].modulation.packed->has_value());
   const int64_t most = !input_weight_.matrix.is_cpu() ? kRowsOfAProductOnAGpu
                        : small                        ? kRowsOfASmallProduct
                                                       : kRowsOfAProduct,
@@ -112,7 +113,7 @@ void FusedHead::begin(const Tensor& y, const Tensor& times) {
     return at::empty({rows, width}, input_weight_.matrix.options().dtype(type));
   };
   condition_ = buffer(chunk_ * rows_, width_, at::kFloat);
-  product_condition_ = type_ == at::kFloat ? condition_ : buffer(chunk_ * rows_, width_, type_);
+  product_condition_ = type_ == at::kFloat || has_int8() ? condition_ : buffer(chunk_ * rows_, width_, type_);
   scale_ = buffer(chunk_ * rows_, width_, at::kFloat);
   shift_ = buffer(chunk_ * rows_, output_bias_.size(0), at::kFloat);
   // Modulations of one step are read by the block that follows: two buffers in turn stay in the cache.
@@ -128,11 +129,17 @@ void FusedHead::begin(const Tensor& y, const Tensor& times) {
 void FusedHead::begin_chunk(int64_t i) {
   end_ = i + 1;
   first_ = std::max<int64_t>(0, end_ - chunk_);
-  c10::BFloat16* rounded = type_ == at::kFloat ? nullptr : product_condition_.data_ptr<c10::BFloat16>();
+  c10::BFloat16* rounded =
+      product_condition_.is_same(condition_) ? nullptr : product_condition_.data_ptr<c10::BFloat16>();
   rows::run(rows::Condition{(end_ - first_) * rows_, width_, numbers(y_), rows_, numbers(times_) + first_ * width_,
                             numbers(condition_), rounded},
             y_.device());
-  multiply(scale_, condition_, final_scale_weight_);
+  if (has_int8()) {
+    int8_condition_ = rounded_rows(condition_);
+    (*int8_scale_)(int8_condition_, scale_);
+  } else {
+    multiply(scale_, condition_, final_scale_weight_);
+  }
   multiply(shift_, condition_, folded_shift_, output_bias_);
 }
 
@@ -159,7 +166,7 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   for (int64_t k = 0; k <= last; ++k) {
     const Block& b = blocks_[static_cast<size_t>(k)];
     if (fresh && b.int8_modulation)
-      (*b.int8_modulation)(modulation(k), condition_);
+      (*b.int8_modulation)(int8_condition_, modulation(k));
     else if (fresh)
       multiply(modulation(k), product_condition_, b.modulation);
     rows::run(rows::EnterBlock<T>{rows_, w, residual(k - 1), b.eps, numbers(b.norm_weight), numbers(b.norm_bias),

@@ -1,7 +1,7 @@
 // The diffusion head in few passes over memory: the same function as Head::forward, for sampling.
 //
 // What differs, and why the result stays what it is:
-// - on a CPU weights are packed once, where that gains something (kernels/packed_product.h);
+// - on a CPU weights are packed once, where that gains something (kernels/packed_weight.h);
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
 //   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
@@ -11,8 +11,8 @@
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
-// last layer; the caller may let a GPU round the factors of those products to TF32. With int8 the blocks' modulations,
-// most of the head's work, are in that.
+// last layer; the caller may let a GPU round the factors of those products to TF32. With int8 all modulations,
+// most of the head's work, are in that, but for the last shift.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@
 #include "crescendo/diffusion/head.h"
 #include "crescendo/diffusion/int8_product.h"
 #include "crescendo/diffusion/solvers.h"
-#include "crescendo/kernels/packed_product.h"
+#include "crescendo/kernels/packed_weight.h"
 
 namespace crescendo {
 
@@ -34,7 +34,6 @@ class FusedHead {
   explicit FusedHead(const Head& head, bool int8 = false);
   // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
-  bool has_int8() const { return !blocks_.empty() && blocks_[0].int8_modulation.has_value(); }
   // Packs the weights if products of `rows` rows gain by it, for all that share them; not while one of those works.
   void pack_for(int64_t rows);
 
@@ -52,6 +51,7 @@ class FusedHead {
   Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
+  bool has_int8() const { return int8_scale_.has_value(); }
   // A weight in the type of the products, which may get packed, too.
   struct Weight {
     Tensor matrix;
@@ -78,11 +78,13 @@ class FusedHead {
   Weight input_weight_;  // fp32, as are all of the last layer:
   Tensor input_bias_;
   Weight final_scale_weight_, folded_shift_, final_weight_;  // (W, W), (2C, W), (2C, W)
+  std::optional<Int8Product> int8_scale_;                    // of the first
   Tensor final_scale_bias_, output_bias_;                    // (W), (2C)
   Tensor y_, times_;                                         // (M, W), (T, W) fp32
   int64_t rows_ = 0, chunk_ = 0;                             // M; inner steps whose modulations are computed at once
   int64_t first_ = 0, end_ = 0;                              // the steps of the chunk at hand
   Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
+  RoundedRows int8_condition_;            // the same for products in int8
   std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
   Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32
   Tensor input_, x_, normed_;             // (M, W) fp32: of the input layer, the residual stream, the last layer's

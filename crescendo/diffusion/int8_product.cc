@@ -1,60 +1,111 @@
 #include "crescendo/diffusion/int8_product.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/core/stack.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "crescendo/core/check.h"
-#include "crescendo/core/device.h"
+#include "crescendo/kernels/instruction_sets.h"
+#include "crescendo/kernels/panels.h"
 
 namespace crescendo {
 
 namespace {
 
-// Rows are divided so that they lie in here: silu is never below -0.2785, and mostly reaches well above 1.
-constexpr double kLow = -0.3, kHigh = 1.0;
+using panels::kGroup;
+using panels::kWidth;
 
-bool use_engine() {
-  const auto& engines = at::globalContext().supportedQEngines();
-  if (std::find(engines.begin(), engines.end(), at::kONEDNN) == engines.end()) return false;
-  at::globalContext().setQEngine(at::kONEDNN);
-  return true;
+// Rows are divided so that they lie in here: silu is never below -0.2785, and mostly reaches well above 1.
+constexpr float kLow = -0.3f, kHigh = 1.0f;
+
+int64_t whole(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+struct Levels {
+  float most;    // the largest byte
+  int32_t zero;  // the byte of 0
+};
+Levels levels() {
+  const auto most = static_cast<float>(panels::largest_of_bytes());
+  return {most, static_cast<int32_t>(std::lround(most * -kLow / (kHigh - kLow)))};
 }
 
-// LibTorch's quantized operators have no functions in its headers.
-c10::IValue call(const char* name, c10::Stack arguments) {
-  c10::Dispatcher::singleton().findSchemaOrThrow(name, "").callBoxed(&arguments);
-  return std::move(arguments.at(0));
+// Returns the row's scale.
+CRESCENDO_VECTORIZED float round_row(const float* x, int64_t count, Levels levels, uint8_t* bytes) {
+  // By lanes of their own, as a compiler keeps the order of comparisons.
+  constexpr int64_t kLanes = 16;
+  float least[kLanes] = {}, most[kLanes] = {};
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes)
+    for (int64_t i = 0; i < kLanes; ++i) {
+      least[i] = x[k + i] < least[i] ? x[k + i] : least[i];
+      most[i] = x[k + i] > most[i] ? x[k + i] : most[i];
+    }
+  for (; k < count; ++k) {
+    least[0] = std::min(least[0], x[k]);
+    most[0] = std::max(most[0], x[k]);
+  }
+  const float reach = std::max({*std::max_element(most, most + kLanes) / kHigh,
+                                *std::min_element(least, least + kLanes) / kLow, 1e-20f}),
+              scale = reach * (kHigh - kLow) / levels.most, factor = 1 / scale;
+  // Between 0 and `most`, by adding a half, as what is no number must become some byte, too.
+  const float middle = static_cast<float>(levels.zero) + 0.5f;
+  for (int64_t i = 0; i < count; ++i) {
+    const float level = x[i] * factor + middle;
+    bytes[i] = static_cast<uint8_t>(static_cast<int32_t>(level > 0 ? (level < levels.most ? level : levels.most) : 0));
+  }
+  return scale;
 }
 
 }  // namespace
 
-bool Int8Product::available() { return use_engine(); }
-
-Int8Product::Int8Product(const Tensor& weight) {
-  check(use_engine(), "this LibTorch has no int8 products (oneDNN); do without --int8");
-  const Tensor rows = weight.to(at::kCPU, at::kFloat).contiguous();
-  const Tensor scales = (rows.abs().amax({1}) / 127).clamp_min(1e-12).to(at::kDouble);
-  packed_ = call("quantized::linear_prepack",
-                 {at::quantize_per_channel(rows, scales, at::zeros({rows.size(0)}, at::kLong), 0, at::kQInt8), {}});
+RoundedRows rounded_rows(const Tensor& silu_y) {
+  const int64_t rows = silu_y.size(0), depth = silu_y.size(1), stride = whole(depth, kGroup<int8_t>);
+  const RoundedRows out{at::zeros({rows, stride}, at::kByte), at::empty({rows}, at::kFloat)};
+  const float* x = silu_y.data_ptr<float>();
+  uint8_t* bytes = out.bytes.data_ptr<uint8_t>();
+  float* scale = out.scale.data_ptr<float>();
+  const Levels all = levels();
+  at::parallel_for(0, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, depth)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t r = begin; r < end; ++r)
+                       scale[r] = round_row(x + r * depth, depth, all, bytes + r * stride);
+                   });
+  return out;
 }
 
-void Int8Product::operator()(Tensor out, const Tensor& silu_y) const {
-  const int64_t rows = silu_y.size(0);
-  const auto [least, most] = at::aminmax(silu_y, 1, /*keepdim=*/true);
-  const Tensor scale = at::maximum(most / kHigh, least / kLow).clamp_min(1e-20);  // (M, 1)
-  // The operator rounds by the range of all that it is given: a row of the ends makes it the same each time.
-  const Tensor scaled = at::empty({rows + 1, silu_y.size(1)}, silu_y.options());
-  Tensor body = scaled.slice(0, 0, rows);
-  at::div_out(body, silu_y, scale);
-  scaled[rows].fill_(kLow);
-  scaled[rows][0].fill_(kHigh);
-  const Tensor product =
-      call("quantized::linear_dynamic", {scaled, packed_, /*reduce_range=*/!cpu_has_int8()}).toTensor();
-  at::mul_out(out, product.slice(0, 0, rows), scale);
+Int8Product::Int8Product(const Tensor& weight) : outputs_(weight.size(0)), depth_(weight.size(1)) {
+  const Tensor numbers = weight.detach().to(at::kCPU, at::kFloat),
+               scale = (numbers.abs().amax({1}) / 127).clamp_min(1e-12),
+               rounded = (numbers / scale.unsqueeze(1)).round().to(at::kChar).contiguous();
+  packed_ = at::empty({panels::packed_size<int8_t>(outputs_, depth_)}, at::kChar);
+  panels::pack(rounded.data_ptr<int8_t>(), depth_, 1, outputs_, depth_, packed_.data_ptr<int8_t>());
+  scale_ = at::zeros({whole(outputs_, kWidth)}, at::kFloat);
+  scale_.slice(0, 0, outputs_).copy_(scale);
+  zero_ = at::zeros({whole(outputs_, kWidth)}, at::kInt);
+  zero_.slice(0, 0, outputs_).copy_(rounded.sum(1) * levels().zero);
+}
+
+void Int8Product::operator()(const RoundedRows& silu_y, Tensor& out) const {
+  const int64_t rows = silu_y.bytes.size(0), depth = silu_y.bytes.size(1);
+  check(depth == whole(depth_, kGroup<int8_t>) && out.is_contiguous() && out.size(0) == rows && out.size(1) == outputs_,
+        "Int8Product: ", silu_y.bytes.sizes(), " times ", depth_, " x ", outputs_, " is not ", out.sizes());
+  const auto multiply = [&](auto* numbers) {
+    panels::multiply_in_parallel(panels::Product<int8_t, std::remove_pointer_t<decltype(numbers)>>{
+        rows,
+        depth,
+        outputs_,
+        silu_y.bytes.data_ptr<uint8_t>(),
+        depth,
+        packed_.data_ptr<int8_t>(),
+        nullptr,
+        0,
+        numbers,
+        outputs_,
+        {silu_y.scale.data_ptr<float>(), scale_.data_ptr<float>(), zero_.data_ptr<int32_t>()}});
+  };
+  out.scalar_type() == at::kFloat ? multiply(out.data_ptr<float>()) : multiply(out.data_ptr<c10::BFloat16>());
 }
 
 }  // namespace crescendo

@@ -5,24 +5,27 @@
 // products could overflow); most of the eight bits are for what is positive, as silu's numbers mostly are.
 #pragma once
 
-#include <ATen/core/ivalue.h>
-
 #include "crescendo/core/tensor.h"
 
 namespace crescendo {
 
+// silu(y), rounded: number = scale * (byte - zero), the same zero for all.
+struct RoundedRows {
+  Tensor bytes;  // (M, K), filled up to whole groups of four
+  Tensor scale;  // (M)
+};
+RoundedRows rounded_rows(const Tensor& silu_y);  // (M, K), fp32, contiguous
+
 class Int8Product {
  public:
-  // Whether this LibTorch has such products for this processor.
-  static bool available();
-
-  explicit Int8Product(const Tensor& weight);  // (N, K), any floating type; throws where it is not available
-
-  // out (M, N), fp32 or bf16 = silu_y (M, K) weight^T; silu_y in fp32.
-  void operator()(Tensor out, const Tensor& silu_y) const;
+  explicit Int8Product(const Tensor& weight);  // (N, K), any floating type, on a CPU
+  // out (M, N), fp32 or bf16, contiguous = silu(y) weight^T.
+  void operator()(const RoundedRows& silu_y, Tensor& out) const;
 
  private:
-  c10::IValue packed_;
+  int64_t outputs_, depth_;
+  Tensor packed_;
+  Tensor scale_, zero_;  // of every output, filled up to whole panels: fp32, int32
 };
 
 }  // namespace crescendo

@@ -3,11 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "crescendo/kernels/instruction_sets.h"
 #include "crescendo/kernels/lanes.h"
-#include "crescendo/kernels/packed_product.h"
+#include "crescendo/kernels/panels.h"
 
 namespace crescendo {
 
@@ -37,47 +38,78 @@ CRESCENDO_VECTORIZED float exponentials(float* scores, int64_t keys, float scale
   return sum;
 }
 
+CRESCENDO_VECTORIZED void scaled(const float* in, int64_t count, float factor, float* out) {
+  CRESCENDO_EACH
+  for (int64_t i = 0; i < count; ++i) out[i] = in[i] * factor;
+}
+CRESCENDO_VECTORIZED void scaled(const float* in, int64_t count, float factor, c10::BFloat16* out) {
+  CRESCENDO_EACH
+  for (int64_t i = 0; i < count; ++i) rows::store(out[i], in[i] * factor);
+}
+
 // One head of one batch entry.
+template <class T>
 class HeadWork {
  public:
-  explicit HeadWork(const Attention& a)
+  explicit HeadWork(const Attention<T>& a)
       : a_(a),
-        keys_(static_cast<size_t>(panels::packed_size(a.keys, a.channels))),
-        values_(static_cast<size_t>(panels::packed_size(a.channels, a.keys))),
-        scores_(static_cast<size_t>(kQueries * a.keys)) {}
+        stride_((a.keys + panels::kGroup<T> - 1) / panels::kGroup<T> * panels::kGroup<T>),
+        keys_(static_cast<size_t>(panels::packed_size<T>(a.keys, a.channels))),
+        values_(static_cast<size_t>(panels::packed_size<T>(a.channels, a.keys))),
+        scores_(static_cast<size_t>(kQueries * a.keys)),
+        weights_(std::is_same_v<T, float> ? 0 : static_cast<size_t>(kQueries * stride_)),
+        mixed_(static_cast<size_t>(kQueries * a.channels)) {}
 
   void operator()(int64_t b, int64_t h) {
-    const auto of = [&](const HeadRows& rows) { return rows.data + b * rows.batch_stride + h * a_.channels; };
+    const auto of = [&](const HeadRows<T>& rows) { return rows.data + b * rows.batch_stride + h * a_.channels; };
     panels::pack(of(a_.k), a_.k.row_stride, 1, a_.keys, a_.channels, keys_.data());
     panels::pack(of(a_.v), 1, a_.v.row_stride, a_.channels, a_.keys, values_.data());
-    const int64_t out_stride = a_.heads * a_.channels;
     const float* bias = a_.bias == nullptr ? nullptr : a_.bias + b * a_.bias_stride;
     for (int64_t first = 0; first < a_.queries; first += kQueries) {
       const int64_t count = std::min(kQueries, a_.queries - first);
-      panels::multiply({count, a_.channels, a_.keys, of(a_.q) + first * a_.q.row_stride, a_.q.row_stride, keys_.data(),
-                        nullptr, 0, scores_.data(), a_.keys});
+      panels::multiply(panels::Product<T, float>{count, a_.channels, a_.keys, of(a_.q) + first * a_.q.row_stride,
+                                                 a_.q.row_stride, keys_.data(), nullptr, 0, scores_.data(), a_.keys});
       float sums[kQueries];
       for (int64_t n = 0; n < count; ++n) sums[n] = exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias);
-      float* out = a_.out + (b * a_.queries + first) * out_stride + h * a_.channels;
-      panels::multiply(
-          {count, a_.keys, a_.channels, scores_.data(), a_.keys, values_.data(), nullptr, 0, out, out_stride});
-      for (int64_t n = 0; n < count; ++n)
-        for (int64_t c = 0; c < a_.channels; ++c) out[n * out_stride + c] /= sums[n];
+      panels::multiply(panels::Product<T, float>{count, stride_, a_.channels, weights(count), stride_, values_.data(),
+                                                 nullptr, 0, mixed_.data(), a_.channels});
+      T* out = a_.out + ((b * a_.queries + first) * a_.heads + h) * a_.channels;
+      for (int64_t n = 0; n < count; ++n, out += a_.heads * a_.channels)
+        scaled(mixed_.data() + n * a_.channels, a_.channels, 1 / sums[n], out);
     }
   }
 
  private:
-  const Attention& a_;
-  std::vector<float> keys_, values_, scores_;
+  // The scores as a factor of a product.
+  const T* weights(int64_t count) {
+    if constexpr (std::is_same_v<T, float>) {
+      return scores_.data();
+    } else {
+      for (int64_t n = 0; n < count; ++n)
+        scaled(scores_.data() + n * a_.keys, a_.keys, 1, weights_.data() + n * stride_);
+      return weights_.data();
+    }
+  }
+
+  const Attention<T>& a_;
+  int64_t stride_;  // of the weights: keys, filled up with zeros to whole groups
+  std::vector<T> keys_, values_;
+  std::vector<float> scores_;
+  std::vector<T> weights_;
+  std::vector<float> mixed_;
 };
 
 }  // namespace
 
-void attend(const Attention& a) {
+template <class T>
+void attend(const Attention<T>& a) {
   at::parallel_for(0, a.batch * a.heads, 1, [&](int64_t begin, int64_t end) {
-    HeadWork work(a);
+    HeadWork<T> work(a);
     for (int64_t i = begin; i < end; ++i) work(i / a.heads, i % a.heads);
   });
 }
+
+template void attend(const Attention<float>&);
+template void attend(const Attention<c10::BFloat16>&);
 
 }  // namespace crescendo

@@ -1,6 +1,6 @@
-// Attention in one pass: in fp32 on a CPU.
+// Attention in one pass on a CPU: in fp32 or bf16, with sums and softmax in fp32.
 //
-// Keys and values of a head are packed once (packed_product.h); a few queries at a time meet all of them, so that their
+// Keys and values of a head are packed once (panels.h); a few queries at a time meet all of them, so that their
 // scores stay in the cache and none goes through memory.
 #pragma once
 
@@ -9,22 +9,25 @@
 namespace crescendo {
 
 // Numbers of head h of row n of batch entry b begin at data + b * batch_stride + n * row_stride + h * channels.
+template <class T>
 struct HeadRows {
-  const float* data;
+  const T* data;
   int64_t batch_stride, row_stride;
 };
 
 // out[b, n, h] = softmax over m of (scale q[b, n, h] . k[b, m, h] + bias[b, m]) v[b, m, h], on all of LibTorch's
 // threads.
+template <class T>
 struct Attention {
-  int64_t batch, heads, channels;  // of a head
+  int64_t batch, heads, channels;  // of a head; an even number in bf16
   int64_t queries, keys;           // at least one key
-  HeadRows q, k, v;
+  HeadRows<T> q, k, v;
   float scale;
   const float* bias;  // of every key, a row for each batch entry, `bias_stride` apart; may be null
   int64_t bias_stride;
-  float* out;  // (batch, queries, heads, channels), contiguous
+  T* out;  // (batch, queries, heads, channels), contiguous
 };
-void attend(const Attention& attention);
+template <class T>
+void attend(const Attention<T>& attention);
 
 }  // namespace crescendo

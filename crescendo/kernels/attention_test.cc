@@ -26,14 +26,19 @@ Tensor expected(const Inputs& in) {
   return at::matmul(at::softmax(scores, -1), v).transpose(1, 2);
 }
 
-HeadRows rows_of(const Tensor& t) { return {t.data_ptr<float>(), t.stride(0), t.stride(1)}; }
+template <class T>
+HeadRows<T> rows_of(const Tensor& t) {
+  return {t.data_ptr<T>(), t.stride(0), t.stride(1)};
+}
 
+template <class T = float>
 Tensor attended(const Inputs& in) {
-  const Tensor out = at::full(in.q.sizes(), NAN);
+  const Tensor out = at::full(in.q.sizes(), NAN, in.q.options());
   const bool biased = in.bias.defined();
-  attend({in.q.size(0), in.q.size(2), in.q.size(3), in.q.size(1), in.k.size(1), rows_of(in.q), rows_of(in.k),
-          rows_of(in.v), static_cast<float>(1 / std::sqrt(static_cast<double>(in.q.size(3)))),
-          biased ? in.bias.data_ptr<float>() : nullptr, biased ? in.bias.stride(0) : 0, out.data_ptr<float>()});
+  attend(Attention<T>{in.q.size(0), in.q.size(2), in.q.size(3), in.q.size(1), in.k.size(1), rows_of<T>(in.q),
+                      rows_of<T>(in.k), rows_of<T>(in.v),
+                      static_cast<float>(1 / std::sqrt(static_cast<double>(in.q.size(3)))),
+                      biased ? in.bias.data_ptr<float>() : nullptr, biased ? in.bias.stride(0) : 0, out.data_ptr<T>()});
   return out;
 }
 
@@ -46,6 +51,18 @@ TEST(Attention, IsItsDefinition) {
         const Tensor kv = at::randn({batch, keys, 2, heads, channels});
         const Inputs in{at::randn({batch, queries, heads, channels}), kv.select(2, 0), kv.select(2, 1), {}};
         EXPECT_LT(relative_l2(attended(in), expected(in)), 1e-6) << queries << " " << keys << " " << channels;
+      }
+}
+
+// Where numbers round: what goes in, the softmax as a factor, and what comes out.
+TEST(Attention, InBf16IsItsDefinitionToItsRounding) {
+  for (const int64_t queries : {1, 13, 40})
+    for (const int64_t keys : {1, 3, 37, 320})
+      for (const int64_t channels : {4, 20, 80}) {
+        const Tensor kv = at::randn({2, keys, 2, 3, channels}).to(at::kBFloat16), bias = at::randn({2, keys});
+        const Inputs in{at::randn({2, queries, 3, channels}).to(at::kBFloat16), kv.select(2, 0), kv.select(2, 1), bias};
+        EXPECT_LT(relative_l2(attended<c10::BFloat16>(in).to(at::kFloat), expected(in)), 4e-3)
+            << queries << " " << keys << " " << channels;
       }
 }
 

@@ -7,6 +7,7 @@
 
 #include "crescendo/core/torch_compat.h"
 #include "crescendo/kernels/attention.h"
+#include "crescendo/kernels/packed_weight.h"
 #include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
@@ -24,19 +25,25 @@ Tensor Dropout::operator()(const Tensor& x) const {
 Linear::Linear(const Scope& scope, int64_t in, int64_t out, Init init)
     : weight(scope.add("weight", {out, in}, init)), bias(scope.add("bias", {out}, Init::kZeros)) {}
 
+struct Linear::Packed {
+  PackedWeight weight;
+  Tensor bias;  // in fp32
+};
+
 Tensor Linear::operator()(const Tensor& x) const {
-  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != at::kFloat ||
+  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != weight.scalar_type() ||
       !PackedWeight::gains(x.numel() / x.size(-1), weight))
     return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = packed->outputs();
+  shape.back() = packed->weight.outputs();
   Tensor out = at::empty(shape, x.options());
-  packed->multiply(x.contiguous(), bias, out);
+  packed->weight.multiply(x.contiguous(), packed->bias, out);
   return out;
 }
 
 void Linear::pack() {
-  if (PackedWeight::serves(weight)) packed = std::make_shared<const PackedWeight>(weight);
+  if (PackedWeight::serves(weight))
+    packed = std::make_shared<const Packed>(Packed{PackedWeight(weight), bias.detach().to(at::kFloat)});
 }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
@@ -88,26 +95,31 @@ Tensor LayerNorm::operator()(ResidualStream& s) const {
 namespace {
 
 // Heads as split_heads() leaves them: their channels side by side.
-bool lies_by_heads(const Tensor& t) {
-  return t.scalar_type() == at::kFloat && t.stride(3) == 1 && t.stride(1) == t.size(3);
+bool lies_by_heads(const Tensor& t, at::ScalarType type) {
+  return t.scalar_type() == type && t.stride(3) == 1 && t.stride(1) == t.size(3);
 }
 
-HeadRows head_rows(const Tensor& t) { return {t.data_ptr<float>(), t.stride(0), t.stride(2)}; }
+template <class T>
+Tensor attend_to(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& bias, double scale) {
+  const int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2), channels = q.size(3), keys = k.size(2);
+  const Tensor out = at::empty({batch, queries, heads, channels}, q.options());
+  const auto rows = [](const Tensor& t) -> HeadRows<T> { return {t.data_ptr<T>(), t.stride(0), t.stride(2)}; };
+  attend(Attention<T>{batch, heads, channels, queries, keys, rows(q), rows(k), rows(v), static_cast<float>(scale),
+                      bias.defined() ? bias.data_ptr<float>() : nullptr, keys, out.data_ptr<T>()});
+  return out.transpose(1, 2);
+}
 
 // Attention in one pass on a CPU, or nothing where it cannot be: (B, heads, N, d).
 std::optional<Tensor> attention_in_one(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const std::optional<Tensor>& bias, double scale) {
-  const int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2), channels = q.size(3), keys = k.size(2);
-  if (at::GradMode::is_enabled() || !q.is_cpu() || !lies_by_heads(q) || !lies_by_heads(k) || !lies_by_heads(v) ||
-      q.numel() == 0 || keys == 0)
+  const at::ScalarType type = q.scalar_type();
+  const bool in_bf16 = type == at::kBFloat16 && q.size(3) % 2 == 0;
+  if (at::GradMode::is_enabled() || !q.is_cpu() || (type != at::kFloat && !in_bf16) || !lies_by_heads(q, type) ||
+      !lies_by_heads(k, type) || !lies_by_heads(v, type) || q.numel() == 0 || k.size(2) == 0)
     return std::nullopt;
-  const bool of_keys = bias && bias->scalar_type() == at::kFloat && bias->sizes() == at::IntArrayRef{batch, 1, 1, keys};
-  if (bias && !of_keys) return std::nullopt;
-  const Tensor of_key = bias ? bias->contiguous() : Tensor(),
-               out = at::empty({batch, queries, heads, channels}, q.options());
-  attend(Attention{batch, heads, channels, queries, keys, head_rows(q), head_rows(k), head_rows(v),
-                   static_cast<float>(scale), bias ? of_key.data_ptr<float>() : nullptr, keys, out.data_ptr<float>()});
-  return out.transpose(1, 2);
+  if (bias && bias->sizes() != at::IntArrayRef{q.size(0), 1, 1, k.size(2)}) return std::nullopt;
+  const Tensor of_keys = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  return in_bf16 ? attend_to<c10::BFloat16>(q, k, v, of_keys, scale) : attend_to<float>(q, k, v, of_keys, scale);
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 
-#include "crescendo/kernels/packed_product.h"
 #include "crescendo/nn/params.h"
 
 namespace crescendo {
@@ -23,11 +22,12 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // Packs the weight as it is now, where it is in fp32 on a CPU, for products without gradients.
+  // Packs weight and bias as they are now, where they lie on a CPU, for products without gradients.
   void pack();
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)
-  std::shared_ptr<const PackedWeight> packed;
+  struct Packed;
+  std::shared_ptr<const Packed> packed;
 };
 
 // The residual stream of a transformer: x, and what the last layer adds to it, which is added with the next norm.

@@ -107,7 +107,7 @@ Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
 int64_t InnerLoop::parts_of(const Work& work) const {
   // Every thread reads all weights, which pays where they stay in its cache, and for so many rows.
   constexpr int64_t kSmallWidth = 512, kRows = 8;
-  if (!work.z.is_cpu() || !weights_ || weights_->has_int8() || head_.config().width > kSmallWidth ||
+  if (!work.z.is_cpu() || !weights_ || head_.config().width > kSmallWidth ||
       at::in_parallel_region())
     return 1;
   return std::clamp<int64_t>(work.z.size(0) / kRows, 1, std::min<int64_t>(at::get_num_threads(), work.x_T.size(0)));

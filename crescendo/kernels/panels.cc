@@ -67,29 +67,39 @@ struct Int8ByBytes {
   }
 };
 
+// A whole group by one instruction. Assembly, as the compiler's own names for these have changed their types.
+#if defined(CRESCENDO_X86_SETS)
+constexpr int kDotLanes = 16, kDotRows = 12, kDotPanels = 2, kMostOfDots = 255;
+#define CRESCENDO_BF16_DOT(sum, w, x) asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x))
+#define CRESCENDO_INT8_DOT(sum, w, x) asm("vpdpbusd %1, %2, %0" : "+v"(sum) : "v"(w), "v"(x))
+#define CRESCENDO_DOTS
+#elif defined(CRESCENDO_ARM_SETS)
+// x has a sign, too, so seven bits of it are left.
+constexpr int kDotLanes = 4, kDotRows = 6, kDotPanels = 1, kMostOfDots = 127;
+#define CRESCENDO_BF16_DOT(sum, w, x) asm("bfdot %0.4s, %1.8h, %2.8h" : "+w"(sum) : "w"(w), "w"(x))
+#define CRESCENDO_INT8_DOT(sum, w, x) asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(w), "w"(x))
+#define CRESCENDO_DOTS
+#endif
+
+#ifdef CRESCENDO_DOTS
+// Sums in fp32 are of bf16, in whole numbers of int8.
+template <class SumOf>
+struct Dots {
+  static constexpr int kLanes = kDotLanes;
+  using Sum = Vector<SumOf, kLanes>;
+  CRESCENDO_INLINE static Sum add(Sum sum, Vector<uint32_t, kLanes> w, uint32_t x) {
+    // Spelt out, as from a function of its own GCC 12 keeps the sums in memory, at a twentieth of the speed.
+    const Vector<uint32_t, kLanes> all = Vector<uint32_t, kLanes>{} + x;
+    if constexpr (std::is_same_v<SumOf, float>)
+      CRESCENDO_BF16_DOT(sum, w, all);
+    else
+      CRESCENDO_INT8_DOT(sum, w, all);
+    return sum;
+  }
+};
+#endif
+
 #ifdef CRESCENDO_X86_SETS
-// Assembly, as the compiler's own names for these instructions have changed their types. (With `all` from a function of
-// its own GCC 12 keeps the sums in memory, at a twentieth of the speed.)
-struct Bf16Dots {
-  static constexpr int kLanes = 16;
-  using Sum = Vector<float, kLanes>;
-  CRESCENDO_INLINE static Sum add(Sum sum, Vector<uint32_t, kLanes> w, uint32_t x) {
-    const Vector<uint32_t, kLanes> all = Vector<uint32_t, kLanes>{} + x;
-    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(all));
-    return sum;
-  }
-};
-
-struct Int8Dots {
-  static constexpr int kLanes = 16;
-  using Sum = Vector<int32_t, kLanes>;
-  CRESCENDO_INLINE static Sum add(Sum sum, Vector<uint32_t, kLanes> w, uint32_t x) {
-    const Vector<uint32_t, kLanes> all = Vector<uint32_t, kLanes>{} + x;
-    asm("vpdpbusd %1, %2, %0" : "+v"(sum) : "v"(w), "v"(all));
-    return sum;
-  }
-};
-
 // Sums of two products have 16 bits, so x may have seven.
 struct Int8Pairs {
   static constexpr int kLanes = 8;
@@ -100,29 +110,6 @@ struct Int8Pairs {
     asm("vpmaddubsw %1, %2, %0" : "=x"(pairs) : "x"(w), "x"(all));
     asm("vpmaddwd %1, %0, %0" : "+x"(pairs) : "x"(ones));
     return sum + reinterpret_cast<Sum>(pairs);
-  }
-};
-#endif
-
-#ifdef CRESCENDO_ARM_SETS
-struct Bf16Dots {
-  static constexpr int kLanes = 4;
-  using Sum = Vector<float, kLanes>;
-  CRESCENDO_INLINE static Sum add(Sum sum, Vector<uint32_t, kLanes> w, uint32_t x) {
-    const Vector<uint32_t, kLanes> all = Vector<uint32_t, kLanes>{} + x;
-    asm("bfdot %0.4s, %1.8h, %2.8h" : "+w"(sum) : "w"(w), "w"(all));
-    return sum;
-  }
-};
-
-// x has a sign, too, so seven bits of it are left.
-struct Int8Dots {
-  static constexpr int kLanes = 4;
-  using Sum = Vector<int32_t, kLanes>;
-  CRESCENDO_INLINE static Sum add(Sum sum, Vector<uint32_t, kLanes> w, uint32_t x) {
-    const Vector<uint32_t, kLanes> all = Vector<uint32_t, kLanes>{} + x;
-    asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(w), "w"(all));
-    return sum;
   }
 };
 #endif
@@ -240,17 +227,11 @@ CRESCENDO_TILES(bf16_by_halves, CRESCENDO_VECTORIZED, Bf16ByHalves<8>, 4, 1, BFl
 CRESCENDO_TILES(bf16_by_halves_to_bf16, CRESCENDO_VECTORIZED, Bf16ByHalves<8>, 4, 1, BFloat16, BFloat16)
 CRESCENDO_TILES(int8_by_bytes, CRESCENDO_VECTORIZED, Int8ByBytes<8>, 4, 1, int8_t, float)
 CRESCENDO_TILES(int8_by_bytes_to_bf16, CRESCENDO_VECTORIZED, Int8ByBytes<8>, 4, 1, int8_t, BFloat16)
-#if defined(CRESCENDO_X86_SETS) || defined(CRESCENDO_ARM_SETS)
-#ifdef CRESCENDO_X86_SETS
-constexpr int kDotRows = 12, kDotPanels = 2, kMostOfDots = 255;
-#else
-constexpr int kDotRows = 6, kDotPanels = 1, kMostOfDots = 127;
-#endif
-CRESCENDO_TILES(bf16_by_dots, CRESCENDO_FOR_BF16, Bf16Dots, kDotRows, kDotPanels, BFloat16, float)
-CRESCENDO_TILES(bf16_by_dots_to_bf16, CRESCENDO_FOR_BF16, Bf16Dots, kDotRows, kDotPanels, BFloat16, BFloat16)
-CRESCENDO_TILES(int8_by_dots, CRESCENDO_FOR_INT8, Int8Dots, kDotRows, kDotPanels, int8_t, float)
-CRESCENDO_TILES(int8_by_dots_to_bf16, CRESCENDO_FOR_INT8, Int8Dots, kDotRows, kDotPanels, int8_t, BFloat16)
-#define CRESCENDO_DOTS
+#ifdef CRESCENDO_DOTS
+CRESCENDO_TILES(bf16_by_dots, CRESCENDO_FOR_BF16, Dots<float>, kDotRows, kDotPanels, BFloat16, float)
+CRESCENDO_TILES(bf16_by_dots_to_bf16, CRESCENDO_FOR_BF16, Dots<float>, kDotRows, kDotPanels, BFloat16, BFloat16)
+CRESCENDO_TILES(int8_by_dots, CRESCENDO_FOR_INT8, Dots<int32_t>, kDotRows, kDotPanels, int8_t, float)
+CRESCENDO_TILES(int8_by_dots_to_bf16, CRESCENDO_FOR_INT8, Dots<int32_t>, kDotRows, kDotPanels, int8_t, BFloat16)
 #endif
 #ifdef CRESCENDO_X86_SETS
 CRESCENDO_TILES(int8_by_pairs, CRESCENDO_FOR_AVX2, Int8Pairs, 4, 1, int8_t, float)

@@ -28,18 +28,19 @@ void product(benchmark::State& state, const panels::Way<T, float>& way) {
                w = at::randint(-127, 128, {outputs, depth}, at::kFloat),
                first = x.to(c10::CppTypeToScalarType<First>::value),
                second = packed<T>(w.to(c10::CppTypeToScalarType<T>::value)), out = at::empty({rows, outputs}),
-               ones = at::ones({std::max(rows, outputs)}), zeros = at::zeros({outputs}, at::kInt);
-  const panels::Product<T, float> p{rows,
-                                    depth,
-                                    outputs,
-                                    first.data_ptr<First>(),
-                                    depth,
-                                    second.data_ptr<T>(),
-                                    nullptr,
-                                    0,
-                                    out.data_ptr<float>(),
-                                    outputs,
-                                    {ones.data_ptr<float>(), ones.data_ptr<float>(), zeros.data_ptr<int32_t>()}};
+               ones = at::ones({std::max(rows, outputs)}), zeros = at::zeros({std::max(rows, outputs)}, at::kInt);
+  const panels::Product<T, float> p{
+      rows,
+      depth,
+      outputs,
+      first.data_ptr<First>(),
+      depth,
+      second.data_ptr<T>(),
+      nullptr,
+      0,
+      out.data_ptr<float>(),
+      outputs,
+      {ones.data_ptr<float>(), zeros.data_ptr<int32_t>(), ones.data_ptr<float>(), zeros.data_ptr<int32_t>()}};
   const auto run = [&] {
     way.multiply(p);
     return out;

@@ -38,7 +38,9 @@ void SamplerArgs::add(CLI::App& command) {
                   "later outer steps start here, from the last prediction and noise, not from noise alone")
       ->group(group);
   command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
-  command.add_flag("--int8", int8, "modulations of the diffusion head in int8, on a CPU; the rest as --dtype says")
+  command
+      .add_flag("--int8", int8,
+                "products of transformer and diffusion head in int8, on a CPU; the rest as --dtype says")
       ->group("Precision");
 }
 

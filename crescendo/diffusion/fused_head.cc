@@ -30,8 +30,9 @@ bool FusedHead::serves(const Head& head) {
 }
 
 FusedHead::FusedHead(const Head& head, bool int8)
-    : type_(head.input_proj().weight.scalar_type()), width_(head.config().width) {
+    : type_(head.input_proj().weight.scalar_type()), int8_(int8), width_(head.config().width) {
   check(serves(head), "FusedHead: needs fp32 or bf16 weights where its passes run");
+  check_usage(!int8 || head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
   const at::NoGradGuard no_grad;
   for (const Head::Block& b : head.blocks())
     blocks_.push_back({{b.modulation.weight},
@@ -42,22 +43,21 @@ FusedHead::FusedHead(const Head& head, bool int8)
                        fp32(b.modulation.bias),
                        fp32(b.mlp0.bias),
                        fp32(b.mlp2.bias),
-                       b.in_ln.eps,
-                       std::nullopt});
-  if (int8) {
-    check_usage(head.input_proj().weight.is_cpu(), "int8 is for CPUs; a GPU takes fp32 or bf16");
-    for (Block& b : blocks_) b.int8_modulation.emplace(b.modulation.matrix);
-  }
+                       b.in_ln.eps});
   input_weight_ = Weight{fp32(head.input_proj().weight)};
   input_bias_ = fp32(head.input_proj().bias);
   final_weight_ = Weight{fp32(head.final_linear().weight)};
   const auto weights = fp32(head.final_modulation().weight).chunk(2, 0),
              biases = fp32(head.final_modulation().bias).chunk(2, 0);  // shift, scale
   final_scale_weight_ = Weight{weights[1].contiguous()};
-  if (int8) int8_scale_.emplace(final_scale_weight_.matrix);
   final_scale_bias_ = biases[1];
   folded_shift_ = Weight{at::mm(final_weight_.matrix, weights[0])};
   output_bias_ = at::mv(final_weight_.matrix, biases[0]) + fp32(head.final_linear().bias);
+  if (!int8) return;
+  const auto pack = [](const Weight& w) { w.packed->emplace(w.matrix, /*int8=*/true); };
+  for (const Block& b : blocks_)
+    for (const Weight* w : {&b.modulation, &b.mlp0, &b.mlp2}) pack(*w);
+  pack(final_scale_weight_);
 }
 
 FusedHead FusedHead::with_own_buffers() const {
@@ -73,18 +73,18 @@ void FusedHead::pack_for(int64_t rows) {
   };
   // Those of modulations meet the rows of several steps at once.
   for (const Block& b : blocks_) {
-    if (!b.int8_modulation) pack(b.modulation, kRowsOfAProduct);
+    pack(b.modulation, kRowsOfAProduct);
     pack(b.mlp0, rows);
     pack(b.mlp2, rows);
   }
   pack(input_weight_, rows);
-  if (!has_int8()) pack(final_scale_weight_, kRowsOfAProduct);
+  pack(final_scale_weight_, kRowsOfAProduct);
   pack(folded_shift_, kRowsOfAProduct);
   pack(final_weight_, rows);
 }
 
 void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added) {
-  if (*weight.packed && PackedWeight::gains(x.size(0), weight.matrix))
+  if (*weight.packed && (*weight.packed)->gains(x.size(0)))
     (*weight.packed)->multiply(x, added, out);
   else if (added.defined())
     at::addmm_out(out, added, x, weight.matrix.t());
@@ -92,8 +92,15 @@ void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, con
     at::mm_out(out, x, weight.matrix.t());
 }
 
+void FusedHead::modulate(Tensor& out, const Tensor& condition, const Weight& weight) const {
+  if (int8_)
+    (*weight.packed)->multiply(rounded_condition_, {}, out);
+  else
+    multiply(out, condition, weight);
+}
+
 int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
-  const bool small = has_int8() || (!blocks_.empty() && blocks_[0].modulation.packed->has_value());
+  const bool small = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
   const int64_t most = !input_weight_.matrix.is_cpu() ? kRowsOfAProductOnAGpu
                        : small                        ? kRowsOfASmallProduct
                                                       : kRowsOfAProduct,
@@ -113,7 +120,7 @@ void FusedHead::begin(const Tensor& y, const Tensor& times) {
     return at::empty({rows, width}, input_weight_.matrix.options().dtype(type));
   };
   condition_ = buffer(chunk_ * rows_, width_, at::kFloat);
-  product_condition_ = type_ == at::kFloat || has_int8() ? condition_ : buffer(chunk_ * rows_, width_, type_);
+  product_condition_ = type_ == at::kFloat || int8_ ? condition_ : buffer(chunk_ * rows_, width_, type_);
   scale_ = buffer(chunk_ * rows_, width_, at::kFloat);
   shift_ = buffer(chunk_ * rows_, output_bias_.size(0), at::kFloat);
   // Modulations of one step are read by the block that follows: two buffers in turn stay in the cache.
@@ -134,12 +141,8 @@ void FusedHead::begin_chunk(int64_t i) {
   rows::run(rows::Condition{(end_ - first_) * rows_, width_, numbers(y_), rows_, numbers(times_) + first_ * width_,
                             numbers(condition_), rounded},
             y_.device());
-  if (has_int8()) {
-    int8_condition_ = rounded_rows(condition_);
-    (*int8_scale_)(int8_condition_, scale_);
-  } else {
-    multiply(scale_, condition_, final_scale_weight_);
-  }
+  if (int8_) rounded_condition_ = rounded_rows(condition_);
+  modulate(scale_, condition_, final_scale_weight_);
   multiply(shift_, condition_, folded_shift_, output_bias_);
 }
 
@@ -165,10 +168,7 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   multiply(input, x.contiguous(), input_weight_);
   for (int64_t k = 0; k <= last; ++k) {
     const Block& b = blocks_[static_cast<size_t>(k)];
-    if (fresh && b.int8_modulation)
-      (*b.int8_modulation)(int8_condition_, modulation(k));
-    else if (fresh)
-      multiply(modulation(k), product_condition_, b.modulation);
+    if (fresh) modulate(modulation(k), product_condition_, b.modulation);
     rows::run(rows::EnterBlock<T>{rows_, w, residual(k - 1), b.eps, numbers(b.norm_weight), numbers(b.norm_bias),
                                   modulation_rows(k), 3 * w, numbers(b.modulation_bias), hidden_.data_ptr<T>()},
               device);

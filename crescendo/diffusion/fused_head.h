@@ -11,15 +11,14 @@
 // - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
-// last layer; the caller may let a GPU round the factors of those products to TF32. With int8 all modulations,
-// most of the head's work, are in that, but for the last shift.
+// last layer; the caller may let a GPU round the factors of those products to TF32. With int8 the blocks' products and
+// the last layer's scale are in that, whatever the weights are in.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include "crescendo/diffusion/head.h"
-#include "crescendo/diffusion/int8_product.h"
 #include "crescendo/diffusion/solvers.h"
 #include "crescendo/kernels/packed_weight.h"
 
@@ -30,7 +29,7 @@ class FusedHead {
   // Whether the weights lie where this can use them: in fp32 or bf16, on a CPU or a GPU that the passes run on.
   static bool serves(const Head& head);
 
-  // `int8`: modulations by products in int8 (int8_product.h), on a CPU only.
+  // `int8`: products by weights in int8 (kernels/packed_weight.h), on a CPU only.
   explicit FusedHead(const Head& head, bool int8 = false);
   // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
@@ -51,7 +50,6 @@ class FusedHead {
   Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
-  bool has_int8() const { return int8_scale_.has_value(); }
   // A weight in the type of the products, which may get packed, too.
   struct Weight {
     Tensor matrix;
@@ -59,11 +57,12 @@ class FusedHead {
   };
   // out = x weight^T, plus a bias or rows of as many outputs where they are given.
   static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added = {});
+  // The same for the condition, which many weights meet.
+  void modulate(Tensor& out, const Tensor& condition, const Weight& weight) const;
   struct Block {
     Weight modulation, mlp0, mlp2;                                         // weights, in the type of the products
     Tensor norm_weight, norm_bias, modulation_bias, mlp0_bias, mlp2_bias;  // fp32
     double eps;
-    std::optional<Int8Product> int8_modulation;
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);
@@ -73,18 +72,18 @@ class FusedHead {
   Tensor evaluate_in(const Tensor& x, int64_t i, const Tensor& guidance);
 
   at::ScalarType type_;  // of the products
+  bool int8_;
   int64_t width_;
   std::vector<Block> blocks_;
   Weight input_weight_;  // fp32, as are all of the last layer:
   Tensor input_bias_;
   Weight final_scale_weight_, folded_shift_, final_weight_;  // (W, W), (2C, W), (2C, W)
-  std::optional<Int8Product> int8_scale_;                    // of the first
   Tensor final_scale_bias_, output_bias_;                    // (W), (2C)
   Tensor y_, times_;                                         // (M, W), (T, W) fp32
   int64_t rows_ = 0, chunk_ = 0;                             // M; inner steps whose modulations are computed at once
   int64_t first_ = 0, end_ = 0;                              // the steps of the chunk at hand
   Tensor condition_, product_condition_;  // (chunk M, W): silu(y + time), fp32 and in the type of the products
-  RoundedRows int8_condition_;            // the same for products in int8
+  RoundedRows rounded_condition_;         // the same for int8
   std::vector<Tensor> modulation_;        // (chunk M, 3W): shift, scale, gate
   Tensor scale_, shift_;                  // (chunk M, W), (chunk M, 2C) of the last layer, fp32
   Tensor input_, x_, normed_;             // (M, W) fp32: of the input layer, the residual stream, the last layer's

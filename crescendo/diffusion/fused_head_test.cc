@@ -69,6 +69,21 @@ TEST_P(FusedHeads, AreTheHead) {
 }
 INSTANTIATE_TEST_SUITE_P(Packed, FusedHeads, testing::Bool());
 
+TEST(FusedHead, InInt8IsNearTheHead) {
+  const at::NoGradGuard no_grad;
+  const HeadConfig config{16, 24, 64, 3, true};
+  const Random random(config);
+  FusedHead exact(random.head), rounded(random.head, /*int8=*/true);
+  const Steps steps(config, 40, 3);
+  exact.begin(steps.y, steps.times);
+  rounded.begin(steps.y, steps.times);
+  for (int64_t i = 2; i >= 0; --i) {
+    const double error = relative_l2(rounded.forward(steps.x[i], i), exact.forward(steps.x[i], i));
+    EXPECT_LT(error, 0.05) << i;
+    EXPECT_GT(error, 1e-5) << i;
+  }
+}
+
 // Guidance: conditional and unconditional rows are asked of one x.
 TEST(FusedHead, TakesOneXForSeveralConditions) {
   Begun b(30, 2);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -17,25 +18,39 @@ namespace {
 // Queries at a time: whole tiles of a product, whose scores of some hundred keys stay in the first cache.
 constexpr int64_t kQueries = 24;
 
-// scores = exp(scale * scores + bias - their maximum), not divided by their sum, which is returned.
-CRESCENDO_VECTORIZED float exponentials(float* scores, int64_t keys, float scale, const float* bias) {
-  for (int64_t m = 0; m < keys; ++m) scores[m] = scores[m] * scale + (bias == nullptr ? 0.0f : bias[m]);
-  // By lanes of their own, as a compiler keeps the order of comparisons.
-  constexpr int64_t kLanes = 16;
-  float lane[kLanes];
-  std::fill_n(lane, kLanes, scores[0]);
-  int64_t m = 0;
-  for (; m + kLanes <= keys; m += kLanes)
-    for (int64_t i = 0; i < kLanes; ++i) lane[i] = lane[i] < scores[m + i] ? scores[m + i] : lane[i];
-  for (; m < keys; ++m) lane[0] = std::max(lane[0], scores[m]);
-  const float largest = *std::max_element(lane, lane + kLanes);
+// scores = scale * scores + bias; returns the largest.
+template <class Bias>
+CRESCENDO_ROW float scale_scores(float* scores, int64_t keys, float scale, Bias bias) {
+  float largest = -std::numeric_limits<float>::infinity();
+  CRESCENDO_MOST_OVER(largest)
+  for (int64_t m = 0; m < keys; ++m) {
+    scores[m] = scores[m] * scale + bias(m);
+    largest = largest < scores[m] ? scores[m] : largest;
+  }
+  return largest;
+}
+
+// weights = exp(scale * scores + bias - their maximum), not divided by their sum, which is returned. They may take the
+// scores' place, which are used up.
+template <class T>
+CRESCENDO_ROW float exponentials_of(float* scores, int64_t keys, float scale, const float* bias, T* weights) {
+  const float largest = bias == nullptr ? scale_scores(scores, keys, scale, [](int64_t) { return 0.0f; })
+                                        : scale_scores(scores, keys, scale, [bias](int64_t m) { return bias[m]; });
   float sum = 0;
   CRESCENDO_SUM_OVER(sum)
   for (int64_t i = 0; i < keys; ++i) {
-    scores[i] = rows::exponential(scores[i] - largest);
-    sum += scores[i];
+    const float weight = rows::exponential(scores[i] - largest);
+    rows::store(weights[i], weight);
+    sum += weight;
   }
   return sum;
+}
+CRESCENDO_VECTORIZED float exponentials(float* scores, int64_t keys, float scale, const float* bias, float* weights) {
+  return exponentials_of(scores, keys, scale, bias, weights);
+}
+CRESCENDO_VECTORIZED float exponentials(float* scores, int64_t keys, float scale, const float* bias,
+                                        c10::BFloat16* weights) {
+  return exponentials_of(scores, keys, scale, bias, weights);
 }
 
 CRESCENDO_VECTORIZED void scaled(const float* in, int64_t count, float factor, float* out) {
@@ -70,9 +85,11 @@ class HeadWork {
       panels::multiply(panels::Product<T, float>{count, a_.channels, a_.keys, of(a_.q) + first * a_.q.row_stride,
                                                  a_.q.row_stride, keys_.data(), nullptr, 0, scores_.data(), a_.keys});
       float sums[kQueries];
-      for (int64_t n = 0; n < count; ++n) sums[n] = exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias);
-      panels::multiply(panels::Product<T, float>{count, stride_, a_.channels, weights(count), stride_, values_.data(),
-                                                 nullptr, 0, mixed_.data(), a_.channels});
+      T* weights = this->weights();
+      for (int64_t n = 0; n < count; ++n)
+        sums[n] = exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias, weights + n * stride_);
+      panels::multiply(panels::Product<T, float>{count, stride_, a_.channels, weights, stride_, values_.data(), nullptr,
+                                                 0, mixed_.data(), a_.channels});
       T* out = a_.out + ((b * a_.queries + first) * a_.heads + h) * a_.channels;
       for (int64_t n = 0; n < count; ++n, out += a_.heads * a_.channels)
         scaled(mixed_.data() + n * a_.channels, a_.channels, 1 / sums[n], out);
@@ -80,15 +97,11 @@ class HeadWork {
   }
 
  private:
-  // The scores as a factor of a product.
-  const T* weights(int64_t count) {
-    if constexpr (std::is_same_v<T, float>) {
+  T* weights() {
+    if constexpr (std::is_same_v<T, float>)
       return scores_.data();
-    } else {
-      for (int64_t n = 0; n < count; ++n)
-        scaled(scores_.data() + n * a_.keys, a_.keys, 1, weights_.data() + n * stride_);
+    else
       return weights_.data();
-    }
   }
 
   const Attention<T>& a_;

@@ -16,14 +16,19 @@
 #define CRESCENDO_ROW [[gnu::always_inline]] inline
 #endif
 // Before a loop over a row. EACH says that no number that is written is read for another one, which a compiler would
-// otherwise check each time; SUM_OVER allows the sum to be taken in another order.
+// otherwise check each time; SUM_OVER allows the sum to be taken in another order, RANGE_OVER and MOST_OVER the least
+// and the largest number, without which a compiler compares one by one.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define CRESCENDO_PRAGMA(text) _Pragma(#text)
 #define CRESCENDO_EACH CRESCENDO_PRAGMA(omp simd)
 #define CRESCENDO_SUM_OVER(sum) CRESCENDO_PRAGMA(omp simd reduction(+ : sum))
+#define CRESCENDO_MOST_OVER(most) CRESCENDO_PRAGMA(omp simd reduction(max : most))
+#define CRESCENDO_RANGE_OVER(least, most) CRESCENDO_PRAGMA(omp simd reduction(min : least) reduction(max : most))
 #else
 #define CRESCENDO_EACH
 #define CRESCENDO_SUM_OVER(sum)
+#define CRESCENDO_MOST_OVER(most)
+#define CRESCENDO_RANGE_OVER(least, most)
 #endif
 
 namespace crescendo::rows {
@@ -48,6 +53,9 @@ CRESCENDO_ROW float float_of(uint32_t bits) {
   return std::bit_cast<float>(bits);
 #endif
 }
+
+// The whole number nearest to x, where |x| < 2^22; of what is no number some other. Adding 1.5 * 2^23 rounds.
+CRESCENDO_ROW int32_t whole(float x) { return static_cast<int32_t>(bits_of(x + 12582912.0f) - bits_of(12582912.0f)); }
 
 // On a CPU by range reduction to [-ln 2/2, ln 2/2] and the polynomial of the Cephes library, without branches so that a
 // loop over it becomes vector code; relative error below 2e-7.

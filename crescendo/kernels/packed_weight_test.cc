@@ -4,12 +4,14 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "crescendo/kernels/panels.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
 using test::error_of;
+using test::relative_l2;
 
 // Rows and outputs that fill tiles and panels, and those that do not.
 TEST(PackedWeights, IsTheProduct) {
@@ -51,12 +53,60 @@ TEST(PackedWeights, InBf16IsTheProductOfRoundedNumbers) {
       }
 }
 
+// A processor without int8 products of four keeps a bit of the rows in reserve.
+double bit() { return panels::largest_of_bytes() == 255 ? 1 : 2; }
+
+TEST(PackedWeights, InInt8IsTheProductToAPercent) {
+  // Rows of very different sizes: each has a scale of its own.
+  const Tensor weight = at::randn({48, 96}) * at::pow(10.0, at::linspace(-3, 1, 48)).unsqueeze(1),
+               bias = at::randn({48}) * weight.norm(2, {1});
+  for (const auto weight_type : {at::kFloat, at::kBFloat16}) {
+    const PackedWeight packed(weight.to(weight_type), /*int8=*/true);
+    for (const auto type : {at::kFloat, at::kBFloat16})
+      for (const auto out_type : {at::kFloat, at::kBFloat16})
+        for (const double size : {1e-4, 1.0, 30.0})
+          for (const bool activated : {false, true})
+            for (const bool biased : {false, true}) {
+              const Tensor numbers = at::randn({5, 96}) * size,
+                           x = (activated ? at::silu(numbers) : numbers).to(type).contiguous(),
+                           exact = at::mm(x.to(at::kFloat), weight.t()), added = biased ? bias * size : Tensor();
+              Tensor out = at::empty({5, 48}, out_type);
+              packed.multiply(x, added, out);
+              const Tensor product = out.to(at::kFloat) - (biased ? added : at::zeros({48}));
+              for (int64_t n = 0; n < 48; ++n)
+                EXPECT_LT(relative_l2(product.select(1, n), exact.select(1, n)), 0.08 * bit()) << size << " " << n;
+              EXPECT_LT(relative_l2(product, exact), 0.02 * bit()) << size;
+            }
+  }
+}
+
+// Widths that fill no group, and rows of nothing or of what is no number.
+TEST(PackedWeights, InInt8TakesAnyRow) {
+  const Tensor weight = at::randn({5, 7}), x = at::silu(at::randn({4, 7}) * 4);
+  x[1].zero_();
+  x[2][3] = NAN;
+  const PackedWeight packed(weight, /*int8=*/true);
+  Tensor out = at::empty({4, 5});
+  packed.multiply(x, {}, out);
+  for (const int64_t i : {0, 3}) EXPECT_LT(relative_l2(out[i], at::mv(weight, x[i])), 0.05) << i;
+  EXPECT_TRUE(out[1].eq(0).all().item<bool>());
+  EXPECT_CONTAINS(error_of([&] { packed.multiply(at::randn({4, 5}), {}, out); }), "[4, 5] times 7 x 5");
+  EXPECT_CONTAINS(error_of([&] { packed.multiply(rounded_rows(at::randn({4, 9})), {}, out); }), "[4, 12] times 8 x 5");
+  EXPECT_CONTAINS(error_of([&] { PackedWeight(weight).multiply(rounded_rows(x), {}, out); }), "in int8");
+}
+
 // Whoever shares a batch, and however many threads work.
-class PackedWeightsOf : public testing::TestWithParam<at::ScalarType> {};
+struct Kind {
+  at::ScalarType type;
+  bool int8;
+  const char* name;
+};
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
+class PackedWeightsOf : public testing::TestWithParam<Kind> {};
 TEST_P(PackedWeightsOf, ARowDependsOnItselfToTheLastBit) {
-  const at::ScalarType type = GetParam();
+  const at::ScalarType type = GetParam().type;
   const Tensor x = at::randn({500, 34}).to(type), weight = at::randn({100, 34}).to(type), bias = at::randn({100});
-  const PackedWeight packed(weight);
+  const PackedWeight packed(weight, GetParam().int8);
   Tensor all = at::empty({500, 100}), one = at::empty({1, 100});
   packed.multiply(x, bias, all);
   for (const int64_t row : {0, 1, 77, 250, 498, 499}) {
@@ -70,8 +120,10 @@ TEST_P(PackedWeightsOf, ARowDependsOnItselfToTheLastBit) {
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(otherwise, all));
 }
-INSTANTIATE_TEST_SUITE_P(Types, PackedWeightsOf, testing::Values(at::kFloat, at::kBFloat16),
-                         [](const auto& type) { return std::string(at::toString(type.param)); });
+INSTANTIATE_TEST_SUITE_P(Types, PackedWeightsOf,
+                         testing::Values(Kind{at::kFloat, false, "Fp32"}, Kind{at::kBFloat16, false, "Bf16"},
+                                         Kind{at::kFloat, true, "Int8"}, Kind{at::kBFloat16, true, "Bf16ByInt8"}),
+                         [](const auto& kind) { return std::string(kind.param.name); });
 
 TEST(PackedWeights, WhatDoesNotFitIsRefused) {
   const PackedWeight packed(at::randn({4, 3}));

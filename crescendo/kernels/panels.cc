@@ -166,7 +166,8 @@ CRESCENDO_INLINE void tile(const Product<T, Out>& p, int64_t row, int64_t column
       Floats result;
       if constexpr (std::is_same_v<T, int8_t>) {
         const int64_t first = column + v * kLanes;
-        result = __builtin_convertvector(sum[r][v] - load<int32_t, kLanes>(p.scales.zero + first), Floats) *
+        const auto of_zero = load<int32_t, kLanes>(p.scales.weights + first) * p.scales.zero[row + r];
+        result = __builtin_convertvector(sum[r][v] - of_zero, Floats) *
                  (load<float, kLanes>(p.scales.of_output + first) * p.scales.of_row[row + r]);
       } else {
         result = sum[r][v];
@@ -292,7 +293,10 @@ Product<T, Out> rows_of(Product<T, Out> p, int64_t first, int64_t count) {
   p.x += first * p.x_stride;
   p.out += first * p.out_stride;
   if (p.added != nullptr) p.added += first * p.added_stride;
-  if (p.scales.of_row != nullptr) p.scales.of_row += first;
+  if (p.scales.of_row != nullptr) {
+    p.scales.of_row += first;
+    p.scales.zero += first;
+  }
   return p;
 }
 
@@ -305,7 +309,7 @@ Product<T, Out> outputs_of(Product<T, Out> p, int64_t first, int64_t count) {
   if (p.added != nullptr) p.added += first;
   if (p.scales.of_row != nullptr) {
     p.scales.of_output += first;
-    p.scales.zero += first;
+    p.scales.weights += first;
   }
   return p;
 }

@@ -40,10 +40,13 @@ struct First<int8_t> {
   using Type = uint8_t;
 };
 
-// What a sum of int8 stands for: of_row[r] * of_output[j] * (sum - zero[j]). For as many outputs as are packed.
+// What a sum of int8 stands for: of_row[r] * of_output[j] * (sum - zero[r] * weights[j]), with `zero` what zero became
+// in that row of x, and `weights` the sum of that output's weights.
 struct Scales {
-  const float *of_row, *of_output;
+  const float* of_row;
   const int32_t* zero;
+  const float* of_output;  // for as many outputs as are packed
+  const int32_t* weights;
 };
 
 // out[r * out_stride + j] = added[r * added_stride + j] + sum over k of x[r * x_stride + k] * packed factor [j, k].

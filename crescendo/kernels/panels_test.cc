@@ -91,7 +91,8 @@ TEST(Panels, EveryWayInInt8IsTheProduct) {
                        weight = largest ? at::full({outputs, depth}, -127, at::kChar)
                                         : at::randint(-127, 128, {outputs, depth}, at::kChar),
                        panels = packed<int8_t>(weight), of_row = at::rand({rows}) + 0.5,
-                       of_output = at::rand({filled}) + 0.5, zero = at::randint(-1000, 1000, {filled}, at::kInt),
+                       of_output = at::rand({filled}) + 0.5, zero = at::randint(0, most + 1, {rows}, at::kInt),
+                       weights = at::randint(-1000, 1000, {filled}, at::kInt),
                        out = at::full({rows, outputs + 1}, 7.0f);
           way.multiply({rows,
                         depth,
@@ -103,8 +104,9 @@ TEST(Panels, EveryWayInInt8IsTheProduct) {
                         0,
                         data(out),
                         outputs + 1,
-                        {data(of_row), data(of_output), zero.data_ptr<int32_t>()}});
-          const Tensor sum = at::mm(x.to(at::kDouble), weight.t().to(at::kDouble)) - zero.slice(0, 0, outputs),
+                        {data(of_row), zero.data_ptr<int32_t>(), data(of_output), weights.data_ptr<int32_t>()}});
+          const Tensor sum = at::mm(x.to(at::kDouble), weight.t().to(at::kDouble)) -
+                             zero.unsqueeze(1) * weights.slice(0, 0, outputs),
                        expected = sum * of_row.unsqueeze(1) * of_output.slice(0, 0, outputs);
           EXPECT_TRUE(at::allclose(out.slice(1, 0, outputs).to(at::kDouble), expected, 1e-6, 1e-6))
               << way.name << " " << rows << " " << outputs;

@@ -53,12 +53,12 @@ Backbone::Backbone(const Scope& s, const ModelConfig& c)
       decoder_blocks_(make_blocks(s / "decoder_blocks", c, c.decoder_blocks)),
       decoder_norm_(s / "decoder_norm", c.width, 1e-6) {}
 
-Backbone Backbone::packed() const {
+Backbone Backbone::packed(bool int8) const {
   Backbone copy = *this;
   copy.z_proj_.pack();
-  copy.decoder_embed_.pack();
+  copy.decoder_embed_.pack(int8);
   for (std::vector<Block>* blocks : {&copy.encoder_blocks_, &copy.decoder_blocks_})
-    for (Block& block : *blocks) std::visit([](auto& b) { b.pack(); }, block);
+    for (Block& block : *blocks) std::visit([&](auto& b) { b.pack(int8); }, block);
   return copy;
 }
 

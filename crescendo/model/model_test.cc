@@ -56,7 +56,7 @@ TEST(Backbone, MatchesThePublishedTextModel) {
 TEST(Backbone, PackedIsTheSame) {
   for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
     const auto model = lively_model(tiny_config(kind));
-    const Backbone packed = model->backbone().packed();
+    const Backbone packed = model->backbone().packed(/*int8=*/false);
     const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const Tensor some = draw({3, 16}, 2) > 0;
     const at::NoGradGuard no_grad;
@@ -70,6 +70,19 @@ TEST(Backbone, PackedIsTheSame) {
       if (name.ends_with("blocks.0.mlp.fc1.weight") || name.ends_with("blocks.0.ff.net.2.weight")) Tensor(p).mul_(3);
     EXPECT_TRUE(at::equal(packed.forward(tokens, condition, TokenMask::none()), before));
     EXPECT_GT(relative_l2(model->backbone().forward(tokens, condition, TokenMask::none()), before), 1e-3);
+  }
+}
+
+TEST(Backbone, InInt8IsNear) {
+  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
+    const auto model = lively_model(tiny_config(kind));
+    const Backbone packed = model->backbone().packed(/*int8=*/true);
+    const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
+    const at::NoGradGuard no_grad;
+    const double error = relative_l2(packed.forward(tokens, condition, TokenMask::none()),
+                                     model->backbone().forward(tokens, condition, TokenMask::none()));
+    EXPECT_LT(error, 0.05);
+    EXPECT_GT(error, 1e-4);
   }
 }
 

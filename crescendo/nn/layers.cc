@@ -32,7 +32,7 @@ struct Linear::Packed {
 
 Tensor Linear::operator()(const Tensor& x) const {
   if (!packed || at::GradMode::is_enabled() || x.scalar_type() != weight.scalar_type() ||
-      !PackedWeight::gains(x.numel() / x.size(-1), weight))
+      !packed->weight.gains(x.numel() / x.size(-1)))
     return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = packed->weight.outputs();
@@ -41,9 +41,9 @@ Tensor Linear::operator()(const Tensor& x) const {
   return out;
 }
 
-void Linear::pack() {
-  if (PackedWeight::serves(weight))
-    packed = std::make_shared<const Packed>(Packed{PackedWeight(weight), bias.detach().to(at::kFloat)});
+void Linear::pack(bool int8) {
+  if (PackedWeight::serves(weight, int8))
+    packed = std::make_shared<const Packed>(Packed{PackedWeight(weight, int8), bias.detach().to(at::kFloat)});
 }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)

@@ -22,8 +22,9 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // Packs weight and bias as they are now, where they lie on a CPU, for products without gradients.
-  void pack();
+  // Packs weight and bias as they are now, where they lie on a CPU, for products without gradients; `int8`: rounded to
+  // that.
+  void pack(bool int8 = false);
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)
   struct Packed;

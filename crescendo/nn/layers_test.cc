@@ -113,6 +113,20 @@ TEST(Layers, APackedLinearIsTheSame) {
   EXPECT_LT(relative_l2(fc(x) - fc.bias, (expected - fc.bias) * 2), 1e-6);
 }
 
+// Weights of a few hundred thousand numbers and many rows would not be packed as they are.
+TEST(Layers, ALinearInInt8IsNear) {
+  const at::NoGradGuard no_grad;
+  Params params = Params::random(3);
+  Linear fc(Scope(params), 300, 900);
+  fc.bias.copy_(at::randn({900}));
+  const Tensor x = at::randn({2, 50, 300}), expected = fc(x);
+  fc.pack(/*int8=*/true);
+  const double error = relative_l2(fc(x), expected);
+  EXPECT_LT(error, 0.02);
+  EXPECT_GT(error, 1e-4);
+  EXPECT_EQ(fc(at::zeros({0, 300})).sizes(), (std::vector<int64_t>{0, 900}));
+}
+
 TEST(Layers, HeadsSplitAndMerge) {
   const Tensor x = at::randn({2, 5, 12});
   const Tensor split = split_heads(x, 3);

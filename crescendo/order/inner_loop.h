@@ -24,7 +24,7 @@ using StepsNoiseFn = std::function<Tensor(int64_t n, int64_t count)>;
 // How a model is computed.
 struct Execution {
   bool plain = false;                     // as it is written in its own code, the reference for what is faster
-  bool int8 = false;                      // the head's modulations in int8 (FusedHead)
+  bool int8 = false;                      // transformer and head by weights in int8, on a CPU
   GraphFactory graphs = device_graphs();  // others are for tests
 };
 

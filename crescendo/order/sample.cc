@@ -48,7 +48,7 @@ Sampler::Sampler(const FarModel& model, Execution execution)
     : model_(model),
       plain_(execution.plain),
       small_(!plain_ && model.params().bytes() <= kMostPackedBytes),
-      backbone_(small_ ? model.backbone().packed() : model.backbone()),
+      backbone_(small_ || execution.int8 ? model.backbone().packed(execution.int8) : model.backbone()),
       passes_(plain_ ? GraphFactory() : execution.graphs),
       inner_loop_(model.head(), std::move(execution)) {}
 

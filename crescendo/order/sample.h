@@ -48,7 +48,7 @@ class Sampler {
 
   const FarModel& model_;
   bool plain_, small_;
-  Backbone backbone_;                                // the model's, packed where it is small
+  Backbone backbone_;                                // the model's, packed where it is small or in int8
   Recordings<std::tuple<int64_t, int64_t>> passes_;  // of the transformer, by rows and visible tokens
   InnerLoop inner_loop_;
   std::map<FilterType, Lowpass> lowpass_;

@@ -36,9 +36,11 @@ SeededNoise noise_of(const FarModel& model, const std::vector<uint64_t>& seeds) 
 }
 
 Tensor sample_classes(const FarModel& model, const Plan& plan, const std::vector<int64_t>& labels,
-                      const std::vector<uint64_t>& seeds, const SampleHooks& hooks = {}) {
+                      const std::vector<uint64_t>& seeds, const SampleHooks& hooks = {},
+                      const Execution& execution = {}) {
   const at::NoGradGuard no_grad;
-  return sample(model, model.backbone().class_condition(at::tensor(labels)), plan, noise_of(model, seeds), hooks);
+  return sample(model, model.backbone().class_condition(at::tensor(labels)), plan, noise_of(model, seeds), hooks,
+                execution);
 }
 
 //----------------------------------------------------------------------------
@@ -270,6 +272,20 @@ TEST(SampleProperties, PlainAndFusedAgree) {
                           sample(*model, condition, plan, noise, {}, {.plain = true})),
               1e-4);
   }
+}
+
+// In int8 a number that comes out a hair larger may be another whole number, so nothing of an image may depend on those
+// beside it.
+TEST(SampleProperties, InInt8AnImageIsTheSameInAnyBatch) {
+  const auto model = lively_model(tiny_config());
+  const Plan plan = tiny_plan(model->config());
+  const Execution int8{.int8 = true};
+  const Tensor alone = sample_classes(*model, plan, {2}, {77}, {}, int8);
+  EXPECT_LT(relative_l2(sample_classes(*model, plan, {0, 2, 1}, {5, 77, 6}, {}, int8)[1], alone[0]), 1e-6);
+  EXPECT_LT(relative_l2(sample_classes(*model, plan, {0, 0, 1, 2, 2}, {1, 2, 3, 4, 77}, {}, int8)[4], alone[0]), 1e-6);
+  const double error = relative_l2(alone, sample_classes(*model, plan, {2}, {77}));
+  EXPECT_LT(error, 0.2);
+  EXPECT_GT(error, 1e-5);
 }
 
 // From a timestep with hardly any noise a draft stays what it is, so the first prediction comes out in the end.

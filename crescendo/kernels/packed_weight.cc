@@ -88,13 +88,15 @@ void multiply_by(const Tensor& packed, const Tensor& x, const Tensor& added, Ten
 }  // namespace
 
 bool PackedWeight::serves(const Tensor& weight, bool int8) {
-  const bool is_bf16 = weight.scalar_type() == at::kBFloat16;
-  return weight.is_cpu() && weight.dim() == 2 &&
-         (weight.scalar_type() == at::kFloat || (is_bf16 && (int8 || weight.size(1) % 2 == 0)));
+  const bool is_fp32 = weight.scalar_type() == at::kFloat;
+  if (!weight.is_cpu() || weight.dim() != 2 || (!is_fp32 && weight.scalar_type() != at::kBFloat16)) return false;
+  return int8 ? weight.size(1) <= kMostOfInt8 : is_fp32 || weight.size(1) % 2 == 0;
 }
 
 PackedWeight::PackedWeight(const Tensor& weight, bool int8) {
-  check(serves(weight, int8), "PackedWeight: needs a matrix in fp32, or in bf16 of an even width, on a CPU");
+  check(serves(weight, int8),
+        "PackedWeight: needs a matrix on a CPU in fp32 or, of an even width, in bf16; for int8 of ", "at most ",
+        kMostOfInt8, " columns");
   outputs_ = weight.size(0);
   depth_ = weight.size(1);
   const bool is_fp32 = weight.scalar_type() == at::kFloat;

@@ -9,7 +9,7 @@ namespace crescendo {
 // What becomes of the tensor later does not show.
 class PackedWeight {
  public:
-  // A matrix in fp32 or, where K is even or it is to be in int8, in bf16, on a CPU.
+  // A matrix in fp32 or bf16 on a CPU: in bf16 of an even K, for int8 of at most kMostOfInt8.
   static bool serves(const Tensor& weight, bool int8 = false);
   explicit PackedWeight(const Tensor& weight, bool int8 = false);  // (N, K); int8 has a scale for each output
   // Whether products of `rows` rows gain by a weight that is packed as it is: a BLAS knows better how to divide large
@@ -28,6 +28,7 @@ class PackedWeight {
   void multiply(const RoundedRows& x, const Tensor& added, Tensor& out) const;
 
   static constexpr int64_t kFewRows = 64, kSmall = 1 << 18;  // rows, and numbers of a weight
+  static constexpr int64_t kMostOfInt8 = 1 << 16;            // K whose sums of products fit in 32 bits
 
  private:
   bool is_int8() const { return scale_.defined(); }

@@ -80,6 +80,16 @@ TEST(PackedWeights, InInt8IsTheProductToAPercent) {
   }
 }
 
+// Sums of 255 times 127 as often as there may be.
+TEST(PackedWeights, InInt8SumsDoNotOverflow) {
+  const PackedWeight packed(at::ones({3, PackedWeight::kMostOfInt8}), /*int8=*/true);
+  for (const double x : {1.0, -1.0}) {
+    Tensor out = at::empty({1, 3});
+    packed.multiply(at::full({1, PackedWeight::kMostOfInt8}, x), {}, out);
+    EXPECT_TRUE(at::allclose(out, at::full({1, 3}, x * PackedWeight::kMostOfInt8), 1e-5));
+  }
+}
+
 // Widths that fill no group, and rows of nothing or of what is no number.
 TEST(PackedWeights, InInt8TakesAnyRow) {
   const Tensor weight = at::randn({5, 7}), x = at::silu(at::randn({4, 7}) * 4);
@@ -138,6 +148,7 @@ TEST(PackedWeights, WhatDoesNotFitIsRefused) {
                 packed.multiply(at::randn({2, 3}), added, right);
               }).find("cannot be added to [2, 4]"),
               std::string::npos);
+  EXPECT_CONTAINS(error_of([] { PackedWeight(at::zeros({1, 65537}), /*int8=*/true); }), "at most 65536 columns");
   for (const Tensor& weight : {at::randn({4, 3}).to(at::kDouble), at::randn({4}), at::randn({4, 3}).to(at::kBFloat16)})
     EXPECT_NE(error_of([&] { PackedWeight{weight}; }).find("fp32"), std::string::npos);
 }

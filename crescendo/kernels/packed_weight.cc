@@ -31,7 +31,7 @@ struct Rounded {
 
 // To -127 .. 127, by the largest of them.
 template <class T>
-CRESCENDO_ROW Rounded round_numbers(const T* numbers, int64_t count, int8_t* out) {
+CRESCENDO_ROW Rounded round_weights(const T* numbers, int64_t count, int8_t* out) {
   float most = 0;
   CRESCENDO_MOST_OVER(most)
   for (int64_t k = 0; k < count; ++k) {
@@ -48,11 +48,11 @@ CRESCENDO_ROW Rounded round_numbers(const T* numbers, int64_t count, int8_t* out
   }
   return {scale, sum};
 }
-CRESCENDO_VECTORIZED Rounded round_row(const float* numbers, int64_t count, int8_t* out) {
-  return round_numbers(numbers, count, out);
+CRESCENDO_VECTORIZED Rounded round_output(const float* numbers, int64_t count, int8_t* out) {
+  return round_weights(numbers, count, out);
 }
-CRESCENDO_VECTORIZED Rounded round_row(const c10::BFloat16* numbers, int64_t count, int8_t* out) {
-  return round_numbers(numbers, count, out);
+CRESCENDO_VECTORIZED Rounded round_output(const c10::BFloat16* numbers, int64_t count, int8_t* out) {
+  return round_weights(numbers, count, out);
 }
 
 // Rounds and packs a panel at a time, so that nothing else takes memory.
@@ -64,7 +64,7 @@ void pack_rounded(const Tensor& weight, Tensor& packed, Tensor& scale, Tensor& s
     for (int64_t first = begin * panels::kWidth; first < end * panels::kWidth; first += panels::kWidth) {
       const int64_t count = std::min(panels::kWidth, outputs - first);
       for (int64_t i = 0; i < count; ++i) {
-        const Rounded row = round_row(weight.data_ptr<T>() + (first + i) * depth, depth, rounded.data() + i * depth);
+        const Rounded row = round_output(weight.data_ptr<T>() + (first + i) * depth, depth, rounded.data() + i * depth);
         scale.data_ptr<float>()[first + i] = row.scale;
         sum.data_ptr<int32_t>()[first + i] = row.sum;
       }
@@ -95,7 +95,7 @@ bool PackedWeight::serves(const Tensor& weight, bool int8) {
 
 PackedWeight::PackedWeight(const Tensor& weight, bool int8) {
   check(serves(weight, int8),
-        "PackedWeight: needs a matrix on a CPU in fp32 or, of an even width, in bf16; for int8 of ", "at most ",
+        "PackedWeight: needs a matrix on a CPU in fp32 or, of an even width, in bf16; for int8 of at most ",
         kMostOfInt8, " columns");
   outputs_ = weight.size(0);
   depth_ = weight.size(1);
@@ -104,7 +104,7 @@ PackedWeight::PackedWeight(const Tensor& weight, bool int8) {
     packed_ = is_fp32 ? packed<float>(weight) : packed<c10::BFloat16>(weight);
     return;
   }
-  const int64_t filled_outputs = panels::packed_size<int8_t>(outputs_, 1) / panels::kGroup<int8_t>;
+  const int64_t filled_outputs = (outputs_ + panels::kWidth - 1) / panels::kWidth * panels::kWidth;
   packed_ = at::empty({panels::packed_size<int8_t>(outputs_, depth_)}, at::kChar);
   scale_ = at::zeros({filled_outputs}, at::kFloat);
   sum_ = at::zeros({filled_outputs}, at::kInt);

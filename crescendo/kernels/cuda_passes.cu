@@ -49,10 +49,9 @@ template <class Pass>
 void launch(const Pass& pass) {
   if (pass.rows == 0 || pass.width == 0) return;
   const int64_t lanes = (pass.width + kPerThread<Pass> - 1) / kPerThread<Pass>;
-  int threads = kWarp;
+  unsigned threads = kWarp;
   while (threads < kMostThreads && threads < lanes) threads *= 2;
-  over_rows<Pass><<<blocks_for(pass.rows), threads, 0, stream()>>>(pass);
-  check_launch();
+  start(over_rows<Pass>, blocks_for(pass.rows), threads, 0, pass);
 }
 
 // Whether rows of that many numbers can be packed, given everything that a pass reads and writes and strides by.
@@ -70,8 +69,7 @@ unsigned packed_threads(int64_t width) { return static_cast<unsigned>((width / k
 template <class Pass>
 void launch_packed(const Pass& pass) {
   if (pass.rows == 0) return;
-  packed_rows<<<blocks_for(pass.rows), packed_threads(pass.width), 0, stream()>>>(pass);
-  check_launch();
+  start(static_cast<void (*)(Pass)>(packed_rows), blocks_for(pass.rows), packed_threads(pass.width), 0, pass);
 }
 
 template <class T>
@@ -102,9 +100,8 @@ void launch_answer(const Answer<T>& p) {
                 a_block = p.guidance == nullptr ? kAnswerRows : kAnswerRows / 2,
                 blocks = (tokens + a_block - 1) / a_block;
   if (blocks > kMostBlocks) throw std::invalid_argument("CUDA kernel: too many rows");
-  answer<<<static_cast<unsigned>(blocks), packed_threads(p.width),
-           static_cast<size_t>(kAnswerRows * p.width) * sizeof(float), stream()>>>(p);
-  check_launch();
+  start(answer<T>, static_cast<unsigned>(blocks), packed_threads(p.width),
+        static_cast<size_t>(kAnswerRows * p.width) * sizeof(float), p);
 }
 
 }  // namespace

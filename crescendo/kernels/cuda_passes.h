@@ -1,4 +1,4 @@
-// The passes on a GPU, on LibTorch's current stream. Without nvcc no_cuda.cc stands for them, and nobody may ask.
+// The passes on a GPU, on LibTorch's current stream. Without nvcc no_cuda_passes.cc stands for them, and nobody may ask.
 #pragma once
 
 #include "crescendo/kernels/row_passes.h"

@@ -23,10 +23,10 @@ constexpr int kBatch = 4;           // loads that a thread has under way
 
 struct Shape {
   int64_t images, positions, channels, groups;
-  int64_t lanes;               // threads along the channels
-  int64_t tiles;               // parts of the lanes, where they are more than a block's threads
-  int64_t chunk_size, chunks;  // positions of a part of an image, and its parts
-  int tile_lanes, rows;        // a block's threads
+  int64_t lanes = 0;                   // threads along the channels
+  int64_t tiles = 0;                   // parts of the lanes, where they are more than a block's threads
+  int64_t chunk_size = 0, chunks = 0;  // positions of a part of an image, and its parts
+  int tile_lanes = 0, rows = 0;        // a block's threads
   __host__ __device__ int64_t blocks() const { return images * chunks * tiles; }
 };
 
@@ -174,12 +174,9 @@ void launch(const GroupNormPass<In, Out>& pass) {
   const Shape s = shape_of(pass, kCount);
   auto* const sums = static_cast<double2*>(pass.scratch);
   auto* const moments = reinterpret_cast<float2*>(sums + s.images * s.chunks * s.lanes);
-  sum_parts<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream()>>>(s, pass.x, sums);
-  check_launch();
-  finish_groups<<<blocks_for(s.images * s.groups), kGroupThreads, 0, stream()>>>(s, sums, pass.eps, moments);
-  check_launch();
-  apply<kCount><<<blocks_for(s.blocks()), kThreads, 0, stream()>>>(s, pass, moments);
-  check_launch();
+  start(sum_parts<kCount, In>, blocks_for(s.blocks()), kThreads, 0, s, pass.x, sums);
+  start(finish_groups, blocks_for(s.images * s.groups), kGroupThreads, 0, s, sums, pass.eps, moments);
+  start(apply<kCount, In, Out>, blocks_for(s.blocks()), kThreads, 0, s, pass, moments);
 }
 
 template <class T>

@@ -1,12 +1,8 @@
-// What stands for the GPU's part in a build without it.
+// What stands for the GPU's passes in a build without them.
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cuda_passes.h"
-#include "crescendo/kernels/device_memory.h"
-#include "crescendo/kernels/graph.h"
 
-namespace crescendo {
-
-namespace rows::cuda {
+namespace crescendo::rows::cuda {
 
 namespace {
 [[noreturn]] void missing() { fail("this program was built without its CUDA kernels"); }
@@ -31,12 +27,4 @@ void run(const AncestralStep&) { missing(); }
 void run(const MultistepStep&) { missing(); }
 void run(const Normals&) { missing(); }
 
-}  // namespace rows::cuda
-
-GraphFactory device_graphs() {
-  return [](c10::Device) { return std::unique_ptr<Graph>(); };
-}
-
-int64_t peak_device_bytes(c10::Device) { return 0; }
-
-}  // namespace crescendo
+}  // namespace crescendo::rows::cuda

@@ -34,6 +34,7 @@ constexpr int64_t scratch_bytes(int64_t images, int64_t channels, int64_t groups
   return std::max(images, kMostChunks) * channels * 16 + images * groups * 8;
 }
 
+bool built();
 // Whether the pass can run there: on a GPU where the program was built with its kernels.
 bool serves(c10::Device device);
 

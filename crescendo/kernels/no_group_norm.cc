@@ -6,7 +6,7 @@
 
 namespace crescendo::groups {
 
-bool serves(c10::Device) { return false; }
+bool built() { return false; }
 
 template <class In, class Out>
 void run(const GroupNormPass<In, Out>&) {

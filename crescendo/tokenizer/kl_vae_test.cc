@@ -1,6 +1,7 @@
 #include "crescendo/tokenizer/kl_vae.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -16,6 +17,9 @@ namespace crescendo {
 namespace {
 
 using test::relative_l2;
+
+// Without gradients layers work in place, channels last, and on a GPU by a kernel of the program's own.
+constexpr bool kWithGradientsAndWithout[] = {true, false};
 
 Tensor noise(at::IntArrayRef shape, uint64_t seed) {
   Tensor t = at::empty(shape);
@@ -66,11 +70,15 @@ TEST(KlVae, DecodeFlop) {
 // Convolutions in bf16 round; pictures of 8 bits hardly see it.
 TEST(KlVae, DecodesInBf16) {
   const auto vae = KlVae::random(small_config(), 1);
-  const Tensor z = noise({2, 2, 3, 2}, 3), exact = vae->decode_latent(z), got = vae->decode_latent(z, at::kBFloat16);
-  EXPECT_EQ(got.scalar_type(), at::kFloat);
-  EXPECT_GT(test::relative_l2(got, exact), 1e-5);
-  // A processor that does not multiply in bf16 adds up in it, too: 0.046 on one with AVX2.
-  EXPECT_LT(test::relative_l2(got, exact), cpu_has_bf16() ? 2e-2 : 0.1);
+  const Tensor z = noise({2, 2, 3, 2}, 3), exact = vae->decode_latent(z);
+  for (const bool gradients : kWithGradientsAndWithout) {
+    const at::AutoGradMode mode(gradients);
+    const Tensor got = vae->decode_latent(z, at::kBFloat16);
+    EXPECT_EQ(got.scalar_type(), at::kFloat);
+    EXPECT_GT(test::relative_l2(got, exact), 1e-5);
+    // A processor that does not multiply in bf16 adds up in it, too: 0.046 on one with AVX2.
+    EXPECT_LT(test::relative_l2(got, exact), cpu_has_bf16() ? 2e-2 : 0.1);
+  }
 }
 
 TEST(KlVae, Shapes) {
@@ -169,7 +177,11 @@ TEST(ResidualBlock, MatchesItsDefinition) {
   h = at::conv2d(h, p.at("conv1.weight"), p.at("conv1.bias"), 1, 1);
   h = at::silu(at::group_norm(h, 2, p.at("norm2.weight"), p.at("norm2.bias"), 1e-6));
   h = at::conv2d(h, p.at("conv2.weight"), p.at("conv2.bias"), 1, 1);
-  EXPECT_LT(relative_l2(block(x), h + at::conv2d(x, p.at("nin_shortcut.weight"), p.at("nin_shortcut.bias"))), 1e-6);
+  h = h + at::conv2d(x, p.at("nin_shortcut.weight"), p.at("nin_shortcut.bias"));
+  for (const bool gradients : kWithGradientsAndWithout) {
+    const at::AutoGradMode mode(gradients);
+    EXPECT_LT(relative_l2(block(x), h), 1e-6);
+  }
 }
 
 // Stride 2 pads right and bottom only: the first output sees the first pixel at the kernel's top left corner.
@@ -265,8 +277,11 @@ TEST(KlVaeCheckpoint, MatchesPublishedCode) {
   const TensorMap expected = read_safetensors(test::shared_path("fixtures/vae_micro/expected.safetensors")).tensors;
   EXPECT_EQ(vae->config().multipliers, (std::vector<int64_t>{1, 1, 1, 1, 2}));
   EXPECT_EQ(vae->config().latent_scale, 0.2325);
-  EXPECT_LT(relative_l2(vae->encode_moments(expected.at("image")), expected.at("moments")), 1e-5);
-  EXPECT_LT(relative_l2(vae->decode(expected.at("latent")), expected.at("decoded")), 1e-5);
+  for (const bool gradients : kWithGradientsAndWithout) {
+    const at::AutoGradMode mode(gradients);
+    EXPECT_LT(relative_l2(vae->encode_moments(expected.at("image")), expected.at("moments")), 1e-5);
+    EXPECT_LT(relative_l2(vae->decode(expected.at("latent")), expected.at("decoded")), 1e-5);
+  }
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-// kernels/row_passes.h by the GPU's kernels, though the memory is the CPU's.
-#include "crescendo/kernels/row_passes.h"
-
+// kernels/row_passes.h and kernels/group_norm.h by the GPU's kernels, though the memory is the CPU's.
 #include "crescendo/kernels/cuda_passes.h"
 #include "crescendo/kernels/cuda_stream.h"
+#include "crescendo/kernels/group_norm.h"
+#include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
 
@@ -31,5 +31,7 @@ void run(const MultistepStep& pass, c10::Device) { cuda::run(pass); }
 void run(const Normals& pass, c10::Device) { cuda::run(pass); }
 
 }  // namespace rows
+
+bool groups::serves(c10::Device) { return built(); }
 
 }  // namespace crescendo

@@ -82,7 +82,7 @@ FusedHead* InnerLoop::fused(const Work& work, int64_t part) {
 }
 
 Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
-  const auto& [step, solver, t, numbers, z, x_T, noise, on_evaluations] = work;
+  const auto& [step, solver, t, numbers, z, x_T, noise, _] = work;
   // In low precision the products that stay in fp32 need not be more exact than a GPU's TF32 makes them, at a multiple
   // of the speed.
   const Tf32Products tf32(z.is_cuda() && z.scalar_type() != at::kFloat);
@@ -90,15 +90,16 @@ Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
   const Tensor level = numbers.slice(0, 0, 1), guidance = numbers.slice(0, 1);
   const Tensor y = head_.condition(z, level.to(z.scalar_type()).view({1, 1}));  // (M or 2M, W)
   if (few_passes) few_passes->begin(y, t.embedding);
+  // Of `work` by its name, as Clang 14 captures no bindings.
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
     Denoised answer;
     if (few_passes) {
       answer = guided ? few_passes->guided(x, i, guidance) : split(few_passes->forward(x, i));
     } else {
-      const Tensor out = head_.forward(guided ? at::cat({x, x}) : x, y + t.embedding[i]).to(at::kFloat);
+      const Tensor out = head_.forward(guided ? at::cat({x, x}) : x, y + work.timesteps.embedding[i]).to(at::kFloat);
       answer = guided ? guide(out, guidance) : split(out);
     }
-    on_evaluations(1);
+    work.on_evaluations(1);
     return answer;
   };
   return solve(solver, denoise, t.schedule, x_T, noise, step.temperature);
@@ -107,9 +108,7 @@ Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
 int64_t InnerLoop::parts_of(const Work& work) const {
   // Every thread reads all weights, which pays where they stay in its cache, and for so many rows.
   constexpr int64_t kSmallWidth = 512, kRows = 8;
-  if (!work.z.is_cpu() || !weights_ || head_.config().width > kSmallWidth ||
-      at::in_parallel_region())
-    return 1;
+  if (!work.z.is_cpu() || !weights_ || head_.config().width > kSmallWidth || at::in_parallel_region()) return 1;
   return std::clamp<int64_t>(work.z.size(0) / kRows, 1, std::min<int64_t>(at::get_num_threads(), work.x_T.size(0)));
 }
 

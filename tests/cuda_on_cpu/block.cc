@@ -12,6 +12,10 @@
 
 #include "cuda_runtime.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 // The memory whose size a launch names, by the name that the kernel gives it.
@@ -33,6 +37,7 @@ enum class At { kWork, kExchange, kBarrier, kEnd };
 // Begins by a context of the system's, once, and then changes places by jumps, which spare its calls.
 struct Thread {
   std::unique_ptr<char[]> stack;
+  void* frames = nullptr;
   jmp_buf place;
   At at;
   uint64_t given;
@@ -42,15 +47,33 @@ struct Thread {
 thread_local std::vector<Thread> threads;
 thread_local Thread* current = nullptr;
 thread_local jmp_buf scheduler;
+thread_local void* scheduler_frames = nullptr;
+thread_local const void* scheduler_stack = nullptr;
+thread_local size_t scheduler_stack_bytes = 0;
 thread_local const std::function<void()>* work = nullptr;
 thread_local std::string fault;
 
+// Around every change of the stack, for the address sanitizer, which keeps `frames` of a stack that is left.
+void leaves_for([[maybe_unused]] void** frames, [[maybe_unused]] const void* stack, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_start_switch_fiber(frames, stack, bytes);
+#endif
+}
+void arrived([[maybe_unused]] void* frames, [[maybe_unused]] const void** stack, [[maybe_unused]] size_t* bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(frames, stack, bytes);
+#endif
+}
+
 void wait(At at) {
   current->at = at;
+  leaves_for(&current->frames, scheduler_stack, scheduler_stack_bytes);
   if (_setjmp(current->place) == 0) _longjmp(scheduler, 1);
+  arrived(current->frames, nullptr, nullptr);
 }
 
 void live() {
+  arrived(nullptr, &scheduler_stack, &scheduler_stack_bytes);
   for (;;) {
     (*work)();
     wait(At::kEnd);
@@ -60,9 +83,11 @@ void live() {
 void resume(unsigned t) {
   current = &threads[t];
   threadIdx.x = t;
-  if (_setjmp(scheduler) != 0) return;
-  if (current->stack) _longjmp(current->place, 1);
-  current->stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
+  const bool is_new = !current->stack;
+  if (is_new) current->stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
+  leaves_for(&scheduler_frames, current->stack.get(), kStackBytes);
+  if (_setjmp(scheduler) != 0) return arrived(scheduler_frames, nullptr, nullptr);
+  if (!is_new) _longjmp(current->place, 1);
   ucontext_t context;
   getcontext(&context);
   context.uc_stack.ss_sp = current->stack.get();

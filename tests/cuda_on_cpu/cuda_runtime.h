@@ -1,6 +1,6 @@
-// What the kernels take from CUDA, on a CPU, so that every build tests them: no header of CUDA's is needed, and none is
-// faster. The threads of a block take turns (block.cc); blocks come one after another. What nvcc compiles and how fast
-// it is, a GPU's memory and its rounding are for tests on a GPU.
+// What the kernels take from CUDA, on a CPU, so that tests can run them there, without any of CUDA's headers. The
+// threads of a block take turns (block.cc); blocks come one after another. What nvcc makes of a kernel, a GPU's memory
+// and its rounding are for tests on a GPU.
 #pragma once
 
 #include <math.h>
@@ -47,13 +47,14 @@ enum cudaError_t { cudaSuccess, cudaErrorLaunchFailure };
 
 namespace cuda_on_cpu {
 
-// Runs `thread` for every thread of every block. A fault of the kernel is an error that last_fault() describes: threads
-// that wait for each other, an exchange that not all of a warp's threads come to, more memory than a block may have.
+// Runs `thread` for every thread of every block. A fault is an error that last_fault() describes: an exchange that not
+// all of a warp's threads come to, or over a distance that they do not share, and more threads or bytes than a block
+// may have.
 cudaError_t run(unsigned blocks, unsigned threads, size_t shared_bytes, const std::function<void()>& thread);
 const char* last_fault();
 
-// Of the calling thread of a block: waits until every thread of its warp, whose number of bits `mask` has, gives
-// something for the thread `offset` away, and returns what that one gave.
+// For a thread of a block: gives what is for the thread `offset` away, waits until all of its warp, whom `mask` must
+// name, have done so, and returns what that one gave.
 uint64_t exchange(unsigned mask, uint64_t given, unsigned offset);
 
 }  // namespace cuda_on_cpu

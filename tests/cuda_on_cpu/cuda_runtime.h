@@ -37,10 +37,10 @@ inline double2 make_double2(double x, double y) { return {x, y}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 
 struct dim3 {
-  dim3(unsigned count = 1) : x(count) {}
+  constexpr dim3(unsigned count = 1) : x(count) {}
   unsigned x;
 };
-extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+extern constinit thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess, cudaErrorLaunchFailure };

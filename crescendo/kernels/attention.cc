@@ -68,7 +68,7 @@ class HeadWork {
  public:
   explicit HeadWork(const Attention<T>& a)
       : a_(a),
-        stride_((a.keys + panels::kGroup<T> - 1) / panels::kGroup<T> * panels::kGroup<T>),
+        stride_(panels::whole_groups<T>(a.keys)),
         keys_(static_cast<size_t>(panels::packed_size<T>(a.keys, a.channels))),
         values_(static_cast<size_t>(panels::packed_size<T>(a.channels, a.keys))),
         scores_(static_cast<size_t>(kQueries * a.keys)),

@@ -104,10 +104,9 @@ PackedWeight::PackedWeight(const Tensor& weight, bool int8) {
     packed_ = is_fp32 ? packed<float>(weight) : packed<c10::BFloat16>(weight);
     return;
   }
-  const int64_t filled_outputs = (outputs_ + panels::kWidth - 1) / panels::kWidth * panels::kWidth;
   packed_ = at::empty({panels::packed_size<int8_t>(outputs_, depth_)}, at::kChar);
-  scale_ = at::zeros({filled_outputs}, at::kFloat);
-  sum_ = at::zeros({filled_outputs}, at::kInt);
+  scale_ = at::zeros({panels::whole_panels(outputs_)}, at::kFloat);
+  sum_ = at::zeros(scale_.sizes(), at::kInt);
   const Tensor numbers = weight.contiguous();
   is_fp32 ? pack_rounded<float>(numbers, packed_, scale_, sum_)
           : pack_rounded<c10::BFloat16>(numbers, packed_, scale_, sum_);
@@ -137,8 +136,7 @@ void PackedWeight::multiply(const Tensor& x, const Tensor& added, Tensor& out) c
 
 void PackedWeight::multiply(const RoundedRows& x, const Tensor& added, Tensor& out) const {
   check(is_int8(), "PackedWeight: rounded rows need a weight in int8");
-  constexpr int64_t kGroup = panels::kGroup<int8_t>;
-  check_sizes(x.bytes.sizes(), (depth_ + kGroup - 1) / kGroup * kGroup, added, out);
+  check_sizes(x.bytes.sizes(), panels::whole_groups<int8_t>(depth_), added, out);
   const panels::Scales scales{x.scale.data_ptr<float>(), x.zero.data_ptr<int32_t>(), scale_.data_ptr<float>(),
                               sum_.data_ptr<int32_t>()};
   if (out.scalar_type() == at::kFloat)

@@ -19,10 +19,17 @@ constexpr int64_t kWidth = 16;  // outputs of a panel
 template <class T>
 constexpr int64_t kGroup = 4 / static_cast<int64_t>(sizeof(T));
 
+// Outputs, and numbers of one, filled up to whole panels and groups.
+constexpr int64_t whole_panels(int64_t outputs) { return (outputs + kWidth - 1) / kWidth * kWidth; }
+template <class T>
+constexpr int64_t whole_groups(int64_t depth) {
+  return (depth + kGroup<T> - 1) / kGroup<T> * kGroup<T>;
+}
+
 // Numbers that `outputs` packed columns of `depth` numbers take.
 template <class T>
 constexpr int64_t packed_size(int64_t outputs, int64_t depth) {
-  return (outputs + kWidth - 1) / kWidth * kWidth * ((depth + kGroup<T> - 1) / kGroup<T> * kGroup<T>);
+  return whole_panels(outputs) * whole_groups<T>(depth);
 }
 
 // Packs factor[j * output_stride + k * depth_stride] for outputs j and depth k. The last panel and the last group are

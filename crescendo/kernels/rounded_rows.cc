@@ -69,9 +69,8 @@ RoundedRows rounded_rows(const Tensor& x) {
   const bool is_fp32 = x.scalar_type() == at::kFloat;
   check(x.is_cpu() && x.is_contiguous() && (is_fp32 || x.scalar_type() == at::kBFloat16) && x.dim() > 0,
         "rounded_rows: needs contiguous rows in fp32 or bf16 on a CPU");
-  constexpr int64_t kGroup = panels::kGroup<int8_t>;
   const int64_t depth = x.size(-1), rows = depth == 0 ? 0 : x.numel() / depth;
-  RoundedRows out{at::empty({rows, (depth + kGroup - 1) / kGroup * kGroup}, at::kByte), at::empty({rows}, at::kFloat),
+  RoundedRows out{at::empty({rows, panels::whole_groups<int8_t>(depth)}, at::kByte), at::empty({rows}, at::kFloat),
                   at::empty({rows}, at::kInt)};
   is_fp32 ? round_all(x.data_ptr<float>(), rows, depth, out) : round_all(x.data_ptr<c10::BFloat16>(), rows, depth, out);
   return out;

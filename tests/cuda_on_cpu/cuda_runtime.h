@@ -11,7 +11,6 @@
 #include <cstring>
 #include <functional>
 
-// NOLINTBEGIN(bugprone-reserved-identifier): the names are CUDA's.
 #define __global__
 #define __device__
 #define __host__
@@ -96,4 +95,3 @@ cudaError_t cudaMallocManaged(T** memory, size_t bytes) {
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* memory) { return std::free(memory), cudaSuccess; }
-// NOLINTEND(bugprone-reserved-identifier)

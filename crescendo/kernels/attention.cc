@@ -22,7 +22,7 @@ constexpr int64_t kQueries = 24;
 template <class Bias>
 CRESCENDO_ROW float scale_scores(float* scores, int64_t keys, float scale, Bias bias) {
   float largest = -std::numeric_limits<float>::infinity();
-  CRESCENDO_MOST_OVER(largest)
+  CRESCENDO_EACH_WITH(reduction(max : largest))
   for (int64_t m = 0; m < keys; ++m) {
     scores[m] = scores[m] * scale + bias(m);
     largest = largest < scores[m] ? scores[m] : largest;
@@ -37,7 +37,7 @@ CRESCENDO_ROW float exponentials_of(float* scores, int64_t keys, float scale, co
   const float largest = bias == nullptr ? scale_scores(scores, keys, scale, [](int64_t) { return 0.0f; })
                                         : scale_scores(scores, keys, scale, [bias](int64_t m) { return bias[m]; });
   float sum = 0;
-  CRESCENDO_SUM_OVER(sum)
+  CRESCENDO_EACH_WITH(reduction(+ : sum))
   for (int64_t i = 0; i < keys; ++i) {
     const float weight = rows::exponential(scores[i] - largest);
     rows::store(weights[i], weight);

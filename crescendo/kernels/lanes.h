@@ -15,20 +15,16 @@
 #else
 #define CRESCENDO_ROW [[gnu::always_inline]] inline
 #endif
-// Before a loop over a row. EACH says that no number that is written is read for another one, which a compiler would
-// otherwise check each time; SUM_OVER allows the sum to be taken in another order, RANGE_OVER and MOST_OVER the least
-// and the largest number, without which a compiler compares one by one.
+// Before a loop over a row: no number that is written is read for another one, which a compiler would otherwise check
+// each time. EACH_WITH names what a loop sums up or compares, e.g. reduction(max : most), in whatever order is
+// quickest; without it a compiler goes one by one.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define CRESCENDO_PRAGMA(text) _Pragma(#text)
 #define CRESCENDO_EACH CRESCENDO_PRAGMA(omp simd)
-#define CRESCENDO_SUM_OVER(sum) CRESCENDO_PRAGMA(omp simd reduction(+ : sum))
-#define CRESCENDO_MOST_OVER(most) CRESCENDO_PRAGMA(omp simd reduction(max : most))
-#define CRESCENDO_RANGE_OVER(least, most) CRESCENDO_PRAGMA(omp simd reduction(min : least) reduction(max : most))
+#define CRESCENDO_EACH_WITH(...) CRESCENDO_PRAGMA(omp simd __VA_ARGS__)
 #else
 #define CRESCENDO_EACH
-#define CRESCENDO_SUM_OVER(sum)
-#define CRESCENDO_MOST_OVER(most)
-#define CRESCENDO_RANGE_OVER(least, most)
+#define CRESCENDO_EACH_WITH(...)
 #endif
 
 namespace crescendo::rows {

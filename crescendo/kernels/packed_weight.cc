@@ -33,14 +33,14 @@ struct Rounded {
 template <class T>
 CRESCENDO_ROW Rounded round_weights(const T* numbers, int64_t count, int8_t* out) {
   float most = 0;
-  CRESCENDO_MOST_OVER(most)
+  CRESCENDO_EACH_WITH(reduction(max : most))
   for (int64_t k = 0; k < count; ++k) {
     const float size = std::fabs(rows::load(numbers[k]));
     most = most < size ? size : most;
   }
   const float scale = std::max(most / 127, 1e-30f), factor = 1 / scale;
   int32_t sum = 0;
-  CRESCENDO_SUM_OVER(sum)
+  CRESCENDO_EACH_WITH(reduction(+ : sum))
   for (int64_t k = 0; k < count; ++k) {
     const int32_t whole = std::clamp(rows::whole(rows::load(numbers[k]) * factor), -127, 127);
     out[k] = static_cast<int8_t>(whole);

@@ -22,7 +22,7 @@ struct Rounding {
 template <class T>
 CRESCENDO_ROW Rounding round_numbers(const T* x, int64_t count, float largest, uint8_t* bytes) {
   float low = 0, high = 0;
-  CRESCENDO_RANGE_OVER(low, high)
+  CRESCENDO_EACH_WITH(reduction(min : low) reduction(max : high))
   for (int64_t i = 0; i < count; ++i) {
     const float number = rows::load(x[i]);
     low = number < low ? number : low;

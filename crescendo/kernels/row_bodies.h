@@ -60,11 +60,11 @@ CRESCENDO_ROW float factor_of(float squares, int64_t n, double eps) {
 template <class T, class Lanes>
 CRESCENDO_ROW Moments moments(const T* x, double eps, int64_t n, Lanes lanes) {
   float sum = 0;
-  CRESCENDO_SUM_OVER(sum)
+  CRESCENDO_EACH_WITH(reduction(+ : sum))
   for (int64_t i = lanes.first(); i < n; i += lanes.step()) sum += load(x[i]);
   const float mean = lanes.sum(sum) / static_cast<float>(n);
   float squares = 0;
-  CRESCENDO_SUM_OVER(squares)
+  CRESCENDO_EACH_WITH(reduction(+ : squares))
   for (int64_t i = lanes.first(); i < n; i += lanes.step()) squares += (load(x[i]) - mean) * (load(x[i]) - mean);
   return {mean, factor_of(lanes.sum(squares), n, eps)};
 }

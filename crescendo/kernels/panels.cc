@@ -127,11 +127,15 @@ CRESCENDO_INLINE void store(BFloat16* out, Vector<float, kLanes> v) {
   put<uint16_t, kLanes>(reinterpret_cast<uint16_t*>(out), __builtin_convertvector(of_all, Vector<uint16_t, kLanes>));
 }
 
-// What is asked for while a tile is computed, so that it lies in the second cache when its turn comes.
+// Results up to which they stay in the second cache, beside the weights, from one product to the next.
+constexpr int64_t kNearBytes = 128 << 10, kLineBytes = 64;
+
+// What is asked for while a tile is computed, so that it lies near when its turn comes.
 template <class T>
 struct Ahead {
-  const T* weights;
-  int64_t groups;  // of kPanels * kWidth outputs each
+  const T* weights;  // of later tiles
+  int64_t groups;    // of kPanels * kWidth outputs each
+  bool out;          // whether also the memory that this tile's sums go to
 };
 
 // `kRows` rows of `kPanels` panels, summed in registers. `columns` of them are written.
@@ -147,6 +151,10 @@ CRESCENDO_INLINE void tile(const Product<T, Out>& p, int64_t row, int64_t column
   typename Adds::Sum sum[kRows][kPanels * kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kPanels * kVectors; ++v) sum[r][v] = typename Adds::Sum{};
+  if (ahead.out)
+    for (int r = 0; r < kRows; ++r)
+      for (int64_t j = 0; j < columns; j += kLineBytes / static_cast<int64_t>(sizeof(Out)))
+        __builtin_prefetch(p.out + (row + r) * p.out_stride + column + j, 1, 3);
   for (int64_t k = 0; k < groups; ++k) {
     if (k < ahead.groups)
       for (int panel = 0; panel < kPanels; ++panel)
@@ -199,11 +207,12 @@ CRESCENDO_INLINE void tiles_of_columns(const Product<T, Out>& p, int64_t column,
   const int64_t tiles = (p.rows + kMost - 1) / kMost, next = column + kPanels * kWidth,
                 panels_left = next < p.outputs ? (p.outputs - next + kWidth - 1) / kWidth : 0,
                 groups = std::min<int64_t>(kPanels, panels_left) * p.depth / kGroup<T> / kPanels;
+  const bool out_is_far = p.rows * p.outputs * static_cast<int64_t>(sizeof(Out)) > kNearBytes;
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t row = i * p.rows / tiles, end = (i + 1) * p.rows / tiles, first = i * groups / tiles;
-    tile_of<Adds, kMost, kPanels>(
-        end - row, p, row, column, columns,
-        Ahead<T>{p.packed + next * p.depth + first * kPanels * kWidth * kGroup<T>, (i + 1) * groups / tiles - first});
+    tile_of<Adds, kMost, kPanels>(end - row, p, row, column, columns,
+                                  Ahead<T>{p.packed + next * p.depth + first * kPanels * kWidth * kGroup<T>,
+                                           (i + 1) * groups / tiles - first, out_is_far});
   }
 }
 

@@ -12,9 +12,12 @@ namespace crescendo {
 
 namespace {
 
-// Rows from which on a product of modulations runs at its full rate: on a CPU, and on a GPU, whose many cores need
-// more.
-constexpr int64_t kRowsOfAProduct = 512, kRowsOfASmallProduct = PackedWeight::kFewRows, kRowsOfAProductOnAGpu = 2048;
+// Rows from which on a product of modulations runs at its full rate: on a CPU by packed weights, which are as fast with
+// few, and by others, and on a GPU, whose many cores need more.
+constexpr int64_t kRowsOfAPackedProduct = 64, kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
+// Where a second copy of a weight is no burden, or pays all the same: a matrix of few numbers, and any that meets few
+// rows, where a BLAS packs about as long as it multiplies.
+constexpr int64_t kNarrow = 512, kSmallMatrix = 1 << 18, kFewRows = 64;
 
 float* numbers(const Tensor& t) { return t.data_ptr<float>(); }
 
@@ -60,6 +63,8 @@ FusedHead::FusedHead(const Head& head, bool int8)
   pack(final_scale_weight_);
 }
 
+bool FusedHead::narrow() const { return width_ <= kNarrow; }
+
 FusedHead FusedHead::with_own_buffers() const {
   FusedHead other = *this;
   other.rows_ = other.chunk_ = 0;
@@ -67,9 +72,9 @@ FusedHead FusedHead::with_own_buffers() const {
 }
 
 void FusedHead::pack_for(int64_t rows) {
-  const auto pack = [](const Weight& w, int64_t most) {
-    if (!*w.packed && PackedWeight::serves(w.matrix) && PackedWeight::gains(most, w.matrix))
-      w.packed->emplace(w.matrix);
+  const auto pack = [this](const Weight& w, int64_t most) {
+    const bool pays = narrow() || w.matrix.numel() <= kSmallMatrix || most <= kFewRows;
+    if (pays && !*w.packed && PackedWeight::serves(w.matrix)) w.packed->emplace(w.matrix);
   };
   // Those of modulations meet the rows of several steps at once.
   for (const Block& b : blocks_) {
@@ -84,7 +89,7 @@ void FusedHead::pack_for(int64_t rows) {
 }
 
 void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added) {
-  if (*weight.packed && (*weight.packed)->gains(x.size(0)))
+  if (*weight.packed)
     (*weight.packed)->multiply(x, added, out);
   else if (added.defined())
     at::addmm_out(out, added, x, weight.matrix.t());
@@ -100,9 +105,9 @@ void FusedHead::modulate(Tensor& out, const Tensor& condition, const Weight& wei
 }
 
 int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
-  const bool small = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
+  const bool packed = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
   const int64_t most = !input_weight_.matrix.is_cpu() ? kRowsOfAProductOnAGpu
-                       : small                        ? kRowsOfASmallProduct
+                       : packed                       ? kRowsOfAPackedProduct
                                                       : kRowsOfAProduct,
                 chunks = ceil_div(steps, std::clamp<int64_t>(most / std::max<int64_t>(1, rows), 1, steps));
   return ceil_div(steps, chunks);

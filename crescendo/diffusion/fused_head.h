@@ -1,7 +1,7 @@
 // The diffusion head in few passes over memory: the same function as Head::forward, for sampling.
 //
 // What differs, and why the result stays what it is:
-// - on a CPU weights are packed once, where that gains something (kernels/packed_weight.h);
+// - on a CPU weights are packed once, where a second copy is no burden or pays (kernels/packed_weight.h);
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
 //   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
@@ -31,9 +31,11 @@ class FusedHead {
 
   // `int8`: products by weights in int8 (kernels/packed_weight.h), on a CPU only.
   explicit FusedHead(const Head& head, bool int8 = false);
+  // Whether its weights are so few that a second copy of them is no burden, and every thread may read them all.
+  bool narrow() const;
   // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
-  // Packs the weights if products of `rows` rows gain by it, for all that share them; not while one of those works.
+  // Packs the weights for which that pays with `rows` rows, for all that share them; not while one of those works.
   void pack_for(int64_t rows);
 
   // Inner steps of `steps` whose modulations are computed at once for `rows` rows: with both, the buffers are the same.

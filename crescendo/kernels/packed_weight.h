@@ -12,11 +12,6 @@ class PackedWeight {
   // A matrix in fp32 or bf16 on a CPU: in bf16 of an even K, for int8 of at most kMostOfInt8.
   static bool serves(const Tensor& weight, bool int8 = false);
   explicit PackedWeight(const Tensor& weight, bool int8 = false);  // (N, K); int8 has a scale for each output
-  // Whether products of `rows` rows gain by a weight that is packed as it is: a BLAS knows better how to divide large
-  // ones.
-  static bool gains(int64_t rows, const Tensor& weight) { return rows <= kFewRows || weight.numel() <= kSmall; }
-  // The same of this one.
-  bool gains(int64_t rows) const { return is_int8() || rows <= kFewRows || outputs_ * depth_ <= kSmall; }
 
   int64_t depth() const { return depth_; }      // K
   int64_t outputs() const { return outputs_; }  // N
@@ -27,8 +22,7 @@ class PackedWeight {
   // For int8, with rows that are rounded already.
   void multiply(const RoundedRows& x, const Tensor& added, Tensor& out) const;
 
-  static constexpr int64_t kFewRows = 64, kSmall = 1 << 18;  // rows, and numbers of a weight
-  static constexpr int64_t kMostOfInt8 = 1 << 16;            // K whose sums of products fit in 32 bits
+  static constexpr int64_t kMostOfInt8 = 1 << 16;  // K whose sums of products fit in 32 bits
 
  private:
   bool is_int8() const { return scale_.defined(); }

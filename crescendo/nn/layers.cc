@@ -31,8 +31,7 @@ struct Linear::Packed {
 };
 
 Tensor Linear::operator()(const Tensor& x) const {
-  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != weight.scalar_type() ||
-      !packed->weight.gains(x.numel() / x.size(-1)))
+  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != weight.scalar_type())
     return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = packed->weight.outputs();

@@ -33,6 +33,7 @@ class Drawn {
     }
     return now_.noise[n - chunk * at_once_];
   }
+  bool all_at_once() const { return at_once_ >= noisy_steps_; }
 
  private:
   static constexpr int64_t kNumbers = 1 << 24;
@@ -73,11 +74,11 @@ const InnerLoop::Timesteps& InnerLoop::timesteps(const Step& step, Solver solver
   return t;
 }
 
-FusedHead* InnerLoop::fused(const Work& work, int64_t part) {
+FusedHead* InnerLoop::fused(const Work& work, int64_t thread) {
   if (!weights_) return nullptr;
   const int64_t rows = work.z.size(0);
-  const auto key =
-      work.z.is_cpu() ? std::pair{part, int64_t{0}} : std::pair{rows, weights_->chunk_of(rows, work.step.inner_steps)};
+  const auto key = work.z.is_cpu() ? std::pair{thread, int64_t{0}}
+                                   : std::pair{rows, weights_->chunk_of(rows, work.step.inner_steps)};
   return &fused_.try_emplace(key, weights_->with_own_buffers()).first->second;
 }
 
@@ -105,33 +106,39 @@ Tensor InnerLoop::evaluate(const Work& work, FusedHead* few_passes) {
   return solve(solver, denoise, t.schedule, x_T, noise, step.temperature);
 }
 
-int64_t InnerLoop::parts_of(const Work& work) const {
-  // Every thread reads all weights, which pays where they stay in its cache, and for so many rows.
-  constexpr int64_t kSmallWidth = 512, kRows = 8;
-  if (!work.z.is_cpu() || !weights_ || head_.config().width > kSmallWidth || at::in_parallel_region()) return 1;
-  return std::clamp<int64_t>(work.z.size(0) / kRows, 1, std::min<int64_t>(at::get_num_threads(), work.x_T.size(0)));
+int64_t InnerLoop::row_parts(const Work& work, bool several_each) const {
+  constexpr int64_t kLeast = 8, kMost = 128;  // rows that pay for reading all weights, and that stay in a cache
+  const int64_t rows = work.z.size(0);
+  if (!work.z.is_cpu() || !weights_ || !weights_->narrow() || at::in_parallel_region()) return 1;
+  const int64_t threads =
+      std::clamp<int64_t>(rows / kLeast, 1, std::min<int64_t>(at::get_num_threads(), work.x_T.size(0)));
+  return several_each ? parts_of(rows, threads, kMost) : threads;
 }
 
 Tensor InnerLoop::evaluate_in_parts(const Work& work, int64_t parts) {
-  const int64_t rows = work.x_T.size(0), conditions = work.z.size(0) / rows;
+  const int64_t rows = work.x_T.size(0), conditions = work.z.size(0) / rows, threads = at::get_num_threads(),
+                each = (parts + threads - 1) / threads;
   std::vector<FusedHead*> heads;
-  for (int64_t part = 0; part < parts; ++part) heads.push_back(fused(work, part + 1));
+  for (int64_t thread = 0; thread < std::min(threads, parts); ++thread) heads.push_back(fused(work, thread + 1));
   if (adds_noise(work.solver) && work.step.inner_steps > 1) work.noise(0);  // by all threads
   std::vector<Tensor> results(static_cast<size_t>(parts));
   std::atomic<bool> given_up = false;
   struct GivenUp {};
+  int64_t evaluations = 0;  // of the calling thread's parts, which stand for all
   in_parts(rows, parts, [&](int64_t part, int64_t first, int64_t end) {
     const auto own = [&](const Tensor& t) { return t.slice(0, first, end); };
     Work mine{work.step, work.solver, work.timesteps, work.numbers, own(work.z), own(work.x_T), {}, {}};
     if (conditions == 2) mine.z = at::cat({mine.z, own(work.z.slice(0, rows))});
     mine.noise = [&](int64_t n) { return own(work.noise(n)); };
-    // The first part, which is the calling thread's, stands for all.
     mine.on_evaluations = [&, part](int64_t n) {
       if (given_up) throw GivenUp{};
-      if (part == 0) work.on_evaluations(n);
+      if (part >= each) return;
+      const int64_t told = evaluations / each;
+      evaluations += n;
+      if (evaluations / each > told) work.on_evaluations(evaluations / each - told);
     };
     try {
-      results[static_cast<size_t>(part)] = evaluate(mine, heads[static_cast<size_t>(part)]);
+      results[static_cast<size_t>(part)] = evaluate(mine, heads[static_cast<size_t>(at::get_thread_num())]);
     } catch (const GivenUp&) {
     } catch (...) {
       given_up = true;
@@ -165,7 +172,8 @@ Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Te
   Drawn drawn(noise, step.inner_steps, x_T.numel());
   const Work work{step,          solver, timesteps(step, solver), numbers, z, x_T, [&](int64_t n) { return drawn(n); },
                   on_evaluations};
-  const int64_t parts = parts_of(work);
+  // Noise that is drawn piece by piece is drawn once, for all rows of a thread.
+  const int64_t parts = row_parts(work, /*several_each=*/drawn.all_at_once());
   if (weights_ && z.is_cpu()) weights_->pack_for(z.size(0) / parts);
   return parts > 1 ? evaluate_in_parts(work, parts) : evaluate(work, fused(work));
 }

@@ -1,9 +1,9 @@
 // The inner steps of an outer step: conditions z -> tokens, by the diffusion head and a solver (paper, section 4.2).
 //
 // The head runs in few passes where that can be, and as it is written elsewhere. On a CPU every thread takes some of
-// the rows through all inner steps, so that none waits for another between two products. On a GPU all inner steps of an
-// outer step become one graph: the first time they run as they come, the second time they are put down, and from then
-// on replayed with new conditions and new noise.
+// the rows through all inner steps, so that none waits for another between two products, and no more at once than stay
+// in its cache. On a GPU all inner steps of an outer step become one graph: the first time they run as they come, the
+// second time they are put down, and from then on replayed with new conditions and new noise.
 #pragma once
 
 #include <functional>
@@ -66,15 +66,15 @@ class InnerLoop {
   };
   // `few_passes` is the head with buffers for these rows, or null where it runs as it is written.
   Tensor evaluate(const Work& work, FusedHead* few_passes);
-  // The head for a graph, which keeps to its buffers, or on a CPU for all rows, or for one of the parts from 1 on.
-  FusedHead* fused(const Work& work, int64_t part = 0);
-  // How many threads take rows of their own.
-  int64_t parts_of(const Work& work) const;
+  // The head for a graph, which keeps to its buffers, or on a CPU for all rows, or for one of the threads from 1 on.
+  FusedHead* fused(const Work& work, int64_t thread = 0);
+  // How many parts of the rows there are, each for one thread.
+  int64_t row_parts(const Work& work, bool several_each) const;
   Tensor evaluate_in_parts(const Work& work, int64_t parts);
 
   const Head& head_;
   std::optional<FusedHead> weights_;
-  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and chunk for graphs, by part on a CPU
+  std::map<std::pair<int64_t, int64_t>, FusedHead> fused_;  // by rows and chunk for graphs, by thread on a CPU
   std::map<Spacing, Timesteps> timesteps_;
   Recordings<Key> recordings_;
 };

@@ -132,27 +132,42 @@ class Threads {
   int before_ = at::get_num_threads();
 };
 
-// Every thread takes images through the transformer and rows through the inner steps.
+// Of some images, by their number.
+Tensor conditions_of(const FarModel& model, int64_t images) {
+  return model.backbone().class_condition(at::arange(images, at::kLong).remainder(3));
+}
+SeededNoise noise_of(const FarModel& model, int64_t images) {
+  std::vector<uint64_t> seeds(static_cast<size_t>(images));
+  std::iota(seeds.begin(), seeds.end(), 4);
+  return {seeds, model.config().tokens(), model.config().token_channels(), at::kCPU};
+}
+
+// Every thread takes images through the transformer and rows through the inner steps, where there are many some after
+// others.
+constexpr int64_t kFewImages = 3, kManyImages = 101;
 class InParts : public testing::TestWithParam<std::tuple<Solver, MaskMode, int>> {};
 TEST_P(InParts, ThreadsMakeTheSamePicture) {
   const auto [solver, mask, threads] = GetParam();
   const auto model = lively_model(tiny_config());
   const Plan plan = plan_of(*model, solver, 4, 5, mask);
-  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1, 2}));
-  const SeededNoise noise({4, 5, 6}, model->config().tokens(), model->config().token_channels(), at::kCPU);
-  const Tensor expected = sample(*model, condition, plan, noise, {}, {.plain = true});
-  const Threads several(threads);
-  EXPECT_LT(relative_l2(sample(*model, condition, plan, noise), expected), 1e-5);
+  for (const int64_t images : {kFewImages, kManyImages}) {
+    const Tensor condition = conditions_of(*model, images);
+    const SeededNoise noise = noise_of(*model, images);
+    const Tensor expected = sample(*model, condition, plan, noise, {}, {.plain = true});
+    const Threads several(threads);
+    EXPECT_LT(relative_l2(sample(*model, condition, plan, noise), expected), 1e-5) << images;
+  }
 }
 INSTANTIATE_TEST_SUITE_P(Threads, InParts,
                          testing::Combine(testing::Values(Solver::kDdpm, Solver::kDpm2mSde, Solver::kDpm3s),
                                           testing::Values(MaskMode::kOff, MaskMode::kOn), testing::Values(1, 2, 3, 6)));
 
-TEST(InnerLoop, TellsTheCallingThreadOfEveryEvaluation) {
+class InPartsOf : public testing::TestWithParam<int64_t> {};
+TEST_P(InPartsOf, TellTheCallingThreadOfEveryEvaluation) {
   const auto model = lively_model(tiny_config());
   const Plan plan = plan_of(*model, Solver::kDdpm, 3, 4);
-  const SeededNoise noise({1, 2}, model->config().tokens(), model->config().token_channels(), at::kCPU);
-  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1}));
+  const SeededNoise noise = noise_of(*model, GetParam());
+  const Tensor condition = conditions_of(*model, GetParam());
   const Threads several(3);
   Sampler sampler(*model);
   const Tensor expected = sampler.sample(condition, plan, noise);
@@ -174,6 +189,8 @@ TEST(InnerLoop, TellsTheCallingThreadOfEveryEvaluation) {
   EXPECT_CONTAINS(test::error_of([&] { sampler.sample(condition, plan, noise, hooks); }), "said by a hook");
   EXPECT_TRUE(at::equal(sampler.sample(condition, plan, noise), expected));
 }
+
+INSTANTIATE_TEST_SUITE_P(Images, InPartsOf, testing::Values(2, kManyImages));
 
 // What speeds small operations up inside does not show outside.
 TEST(Sampler, GivesATensorLikeAnyOther) {

@@ -35,11 +35,13 @@ class Lap {
 // Weights up to which a second, packed copy is no burden, and several threads may read all of them at once.
 constexpr int64_t kMostPackedBytes = 128 << 20;
 
-// How many threads take images of their own: all, where each gets as many or nearly so.
-int64_t parts_of(const Tensor& tokens) {
+// Parts of the images, where every thread gets as many or nearly so.
+int64_t image_parts(const Tensor& tokens) {
+  constexpr int64_t kRows = 256;  // tokens of a part, whose numbers stay in the second cache
   const int64_t images = tokens.size(0), threads = at::get_num_threads();
   const bool even = images % threads == 0 || images >= 4 * threads;
-  return tokens.is_cpu() && even && !at::in_parallel_region() ? threads : 1;
+  if (!tokens.is_cpu() || !even || at::in_parallel_region()) return 1;
+  return parts_of(images, threads, std::max<int64_t>(1, kRows / std::max<int64_t>(1, tokens.size(1))));
 }
 
 }  // namespace
@@ -60,7 +62,7 @@ Tensor Sampler::forward(const Tensor& tokens, const Tensor& condition, const Tok
   };
   const auto z = passes_.run({tokens.size(0), mask.any() ? mask.visible : -1}, tokens.device(), inputs, work);
   if (z) return *z;
-  const int64_t batch = tokens.size(0), parts = small_ ? parts_of(tokens) : 1;
+  const int64_t batch = tokens.size(0), parts = small_ ? image_parts(tokens) : 1;
   if (parts == 1) return work(inputs());
   std::vector<Tensor> results(static_cast<size_t>(parts));
   in_parts(batch, parts, [&](int64_t part, int64_t first, int64_t end) {

@@ -173,7 +173,7 @@ Tensor InnerLoop::run(const Step& step, Solver solver, const Tensor& z, const Te
   const Work work{step,          solver, timesteps(step, solver), numbers, z, x_T, [&](int64_t n) { return drawn(n); },
                   on_evaluations};
   // Noise that is drawn piece by piece is drawn once, for all rows of a thread.
-  const int64_t parts = row_parts(work, /*several_each=*/drawn.all_at_once());
+  const int64_t parts = row_parts(work, /*several_each=*/!adds_noise(solver) || drawn.all_at_once());
   if (weights_ && z.is_cpu()) weights_->pack_for(z.size(0) / parts);
   return parts > 1 ? evaluate_in_parts(work, parts) : evaluate(work, fused(work));
 }

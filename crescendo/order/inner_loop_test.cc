@@ -229,6 +229,7 @@ TEST(InnerLoop, DrawsNoiseInPieces) {
   EXPECT_LT(relative_l2(expected, expected[0].expand_as(expected)), 1e-5);  // all rows had the same noise
   const Threads several(2);
   EXPECT_LT(relative_l2(run(), expected), 1e-5);
+  EXPECT_EQ(drawn.size(), 4);  // both pieces once more, whatever rows a thread takes
 }
 
 // The transformer's answer before anything is known is kept for the same conditions, and for no others.

@@ -215,7 +215,7 @@ Denoised split(const Tensor& output) {
   return {output.slice(1, 0, channels), output.slice(1, channels)};
 }
 
-Denoised guide(Tensor output, const Tensor& scale) {
+Denoised guide(const Tensor& output, const Tensor& scale) {
   const auto rows_each = output.size(0) / 2, channels = output.size(1) / 2;
   Denoised conditional = split(output.slice(0, 0, rows_each));
   if (!rows::serves(output.device()) || !output.is_contiguous()) {

@@ -97,6 +97,6 @@ Denoised split(const Tensor& output);
 // The head's output (2M, 2C), conditional rows first, guided: eps = u + s (c - u) and the variance fraction with
 // condition, (M, C) each. s, one number in fp32, lies on the same device. The output is used up: eps may take the place
 // of its own.
-Denoised guide(Tensor output, const Tensor& scale);
+Denoised guide(const Tensor& output, const Tensor& scale);
 
 }  // namespace crescendo

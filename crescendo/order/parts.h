@@ -13,7 +13,7 @@ namespace crescendo {
 // How many parts to make: one for each thread, or so many for each that none has more than `most` rows.
 inline int64_t parts_of(int64_t rows, int64_t threads, int64_t most) {
   const int64_t each = std::max<int64_t>(1, (rows + threads * most - 1) / (threads * most));
-  return std::min(rows, threads * each);
+  return std::clamp<int64_t>(threads * each, 1, std::max<int64_t>(1, rows));
 }
 
 // work(part, first, end) for the rows first .. end - 1 of each part, in LibTorch's inference mode, which spares much of

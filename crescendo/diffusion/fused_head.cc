@@ -7,6 +7,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/row_passes.h"
+#include "crescendo/kernels/strassen.h"
 
 namespace crescendo {
 
@@ -91,6 +92,8 @@ void FusedHead::pack_for(int64_t rows) {
 void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added) {
   if (*weight.packed)
     (*weight.packed)->multiply(x, added, out);
+  else if (strassen::serves(x, weight.matrix))
+    strassen::multiply(x, weight.matrix, added, out);
   else if (added.defined())
     at::addmm_out(out, added, x, weight.matrix.t());
   else

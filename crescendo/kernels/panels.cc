@@ -7,31 +7,17 @@
 
 #include "crescendo/core/device.h"
 #include "crescendo/kernels/instruction_sets.h"
+#include "crescendo/kernels/vectors.h"
 
 namespace crescendo::panels {
 
 namespace {
 
-#define CRESCENDO_INLINE [[gnu::always_inline]] inline
-
 using c10::BFloat16;
+using vectors::load;
+using vectors::put;
+using vectors::Vector;
 
-// Vectors of numbers: registers, and what may lie anywhere in memory.
-template <class T, int kLanes>
-struct VectorOf {
-  using Type [[gnu::vector_size(sizeof(T) * kLanes)]] = T;
-  using InMemory [[gnu::vector_size(sizeof(T) * kLanes), gnu::aligned(1), gnu::may_alias]] = T;
-};
-template <class T, int kLanes>
-using Vector = typename VectorOf<T, kLanes>::Type;
-template <class T, int kLanes>
-CRESCENDO_INLINE Vector<T, kLanes> load(const void* numbers) {
-  return *static_cast<const typename VectorOf<T, kLanes>::InMemory*>(numbers);
-}
-template <class T, int kLanes>
-CRESCENDO_INLINE void put(T* numbers, Vector<T, kLanes> v) {
-  *reinterpret_cast<typename VectorOf<T, kLanes>::InMemory*>(numbers) = v;
-}
 using Word [[gnu::aligned(1), gnu::may_alias]] = uint32_t;
 
 // How a group of a row's numbers, times those of kLanes outputs, is added to kLanes sums.

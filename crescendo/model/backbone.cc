@@ -53,12 +53,12 @@ Backbone::Backbone(const Scope& s, const ModelConfig& c)
       decoder_blocks_(make_blocks(s / "decoder_blocks", c, c.decoder_blocks)),
       decoder_norm_(s / "decoder_norm", c.width, 1e-6) {}
 
-Backbone Backbone::packed(bool int8) const {
+Backbone Backbone::prepared(Products how) const {
   Backbone copy = *this;
-  copy.z_proj_.pack();
-  copy.decoder_embed_.pack(int8);
+  copy.z_proj_.prepare(how == Products::kInt8 ? Products::kPacked : how);
+  copy.decoder_embed_.prepare(how);
   for (std::vector<Block>* blocks : {&copy.encoder_blocks_, &copy.decoder_blocks_})
-    for (Block& block : *blocks) std::visit([&](auto& b) { b.pack(int8); }, block);
+    for (Block& block : *blocks) std::visit([&](auto& b) { b.prepare(how); }, block);
   return copy;
 }
 

@@ -32,9 +32,9 @@ struct BackboneDropout {
 class Backbone {
  public:
   Backbone(const Scope& scope, const ModelConfig& config);
-  // The same, with its weights packed as they are now, which takes as much memory again; with `int8` all but
-  // the first layer's are rounded to that.
-  Backbone packed(bool int8) const;
+  // The same, whose layers compute their products so; in int8 all but the first layer's, which are packed. Packed
+  // weights take as much memory again.
+  Backbone prepared(Products how) const;
 
   // The condition of class models: the class vector; labels (B) int64 -> (B, 1, D).
   Tensor class_condition(const Tensor& labels) const;

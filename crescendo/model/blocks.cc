@@ -22,8 +22,8 @@ void VitBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   x.branch = in.projection_dropout(fc2_(hidden));
 }
 
-void VitBlock::pack(bool int8) {
-  for (Linear* l : {&qkv_, &proj_, &fc1_, &fc2_}) l->pack(int8);
+void VitBlock::prepare(Products how) {
+  for (Linear* l : {&qkv_, &proj_, &fc1_, &fc2_}) l->prepare(how);
 }
 
 CrossBlock::Attention::Attention(const Scope& s, const BlockConfig& c)
@@ -54,11 +54,11 @@ void CrossBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   x.branch = ff2_(in.projection_dropout(at::gelu(ff0_(norm_(x)), "tanh")));
 }
 
-void CrossBlock::pack(bool int8) {
+void CrossBlock::prepare(Products how) {
   for (Attention* a : {&self_, &cross_})
-    for (Linear* l : {&a->to_q, &a->to_k, &a->to_v, &a->to_out}) l->pack(int8);
-  ff0_.pack(int8);
-  ff2_.pack(int8);
+    for (Linear* l : {&a->to_q, &a->to_k, &a->to_v, &a->to_out}) l->prepare(how);
+  ff0_.prepare(how);
+  ff2_.prepare(how);
 }
 
 }  // namespace crescendo

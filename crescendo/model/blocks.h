@@ -27,7 +27,7 @@ class VitBlock {
  public:
   VitBlock(const Scope& scope, const BlockConfig& config);
   void operator()(ResidualStream& x, const BlockInput& in) const;  // (B, M, D)
-  void pack(bool int8);                                            // the weights of its products: Linear::pack
+  void prepare(Products how);                                      // its layers: Linear::prepare
 
  private:
   int64_t heads_;
@@ -42,7 +42,7 @@ class CrossBlock {
  public:
   CrossBlock(const Scope& scope, const BlockConfig& config);
   void operator()(ResidualStream& x, const BlockInput& in) const;
-  void pack(bool int8);
+  void prepare(Products how);
 
  private:
   struct Attention {

@@ -56,7 +56,7 @@ TEST(Backbone, MatchesThePublishedTextModel) {
 TEST(Backbone, PackedIsTheSame) {
   for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
     const auto model = lively_model(tiny_config(kind));
-    const Backbone packed = model->backbone().packed(/*int8=*/false);
+    const Backbone packed = model->backbone().prepared(Products::kPacked);
     const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const Tensor some = draw({3, 16}, 2) > 0;
     const at::NoGradGuard no_grad;
@@ -73,10 +73,25 @@ TEST(Backbone, PackedIsTheSame) {
   }
 }
 
+// Wide enough, and with rows enough, that its products go by that where the processor has it made pay.
+TEST(Backbone, ByStrassensAlgorithmIsTheSame) {
+  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
+    ModelConfig config = tiny_config(kind);
+    config.width = 512;
+    const auto model = FarModel::random(config, 1);
+    const Backbone other = model->backbone().prepared(Products::kStrassen);
+    const Tensor tokens = draw({16, 16, 2}, 1), condition = model->backbone().null_condition(16);
+    const at::NoGradGuard no_grad;
+    EXPECT_LT(relative_l2(other.forward(tokens, condition, TokenMask::none()),
+                          model->backbone().forward(tokens, condition, TokenMask::none())),
+              5e-6);
+  }
+}
+
 TEST(Backbone, InInt8IsNear) {
   for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
     const auto model = lively_model(tiny_config(kind));
-    const Backbone packed = model->backbone().packed(/*int8=*/true);
+    const Backbone packed = model->backbone().prepared(Products::kInt8);
     const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const at::NoGradGuard no_grad;
     const double error = relative_l2(packed.forward(tokens, condition, TokenMask::none()),

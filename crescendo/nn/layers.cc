@@ -9,6 +9,7 @@
 #include "crescendo/kernels/attention.h"
 #include "crescendo/kernels/packed_weight.h"
 #include "crescendo/kernels/row_passes.h"
+#include "crescendo/kernels/strassen.h"
 
 namespace crescendo {
 
@@ -31,17 +32,23 @@ struct Linear::Packed {
 };
 
 Tensor Linear::operator()(const Tensor& x) const {
-  if (!packed || at::GradMode::is_enabled() || x.scalar_type() != weight.scalar_type())
-    return at::linear(x, weight, bias);
+  const bool by_packed = packed && x.scalar_type() == weight.scalar_type(),
+             by_strassen = strassen && !packed && strassen::serves(x, weight);
+  if (at::GradMode::is_enabled() || (!by_packed && !by_strassen)) return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = packed->weight.outputs();
+  shape.back() = bias.size(0);
   Tensor out = at::empty(shape, x.options());
-  packed->weight.multiply(x.contiguous(), packed->bias, out);
+  if (by_packed)
+    packed->weight.multiply(x.contiguous(), packed->bias, out);
+  else
+    strassen::multiply(x, weight, bias, out);
   return out;
 }
 
-void Linear::pack(bool int8) {
-  if (PackedWeight::serves(weight, int8))
+void Linear::prepare(Products how) {
+  const bool int8 = how == Products::kInt8;
+  strassen = how == Products::kStrassen;
+  if (!strassen && PackedWeight::serves(weight, int8))
     packed = std::make_shared<const Packed>(Packed{PackedWeight(weight, int8), bias.detach().to(at::kFloat)});
 }
 

@@ -18,17 +18,22 @@ struct Dropout {
   Tensor operator()(const Tensor& x) const;
 };
 
+// How a CPU computes a layer's products without gradients other than by LibTorch: with a packed copy of the weight
+// (kernels/packed_weight.h), or one in int8; or from the weight itself by Strassen's algorithm where the product is
+// large enough for that (kernels/strassen.h).
+enum class Products { kPacked, kInt8, kStrassen };
+
 struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // Packs weight and bias as they are now, where they lie on a CPU, for products without gradients; `int8`: rounded to
-  // that.
-  void pack(bool int8 = false);
+  // Copies are of the weight and the bias as they are now.
+  void prepare(Products how);
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)
   struct Packed;
   std::shared_ptr<const Packed> packed;
+  bool strassen = false;
 };
 
 // The residual stream of a transformer: x, and what the last layer adds to it, which is added with the next norm.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "crescendo/kernels/strassen.h"
 #include "tests/support.h"
 
 namespace crescendo {
@@ -101,7 +102,7 @@ TEST(Layers, APackedLinearIsTheSame) {
   fc.bias.copy_(at::randn({40}));
   const Tensor x = at::randn({3, 5, 42}).slice(2, 0, 21);
   const Tensor expected = fc(x);
-  fc.pack();
+  fc.prepare(Products::kPacked);
   {
     const at::NoGradGuard no_grad;
     EXPECT_LT(relative_l2(fc(x), expected), 1e-6);
@@ -113,6 +114,22 @@ TEST(Layers, APackedLinearIsTheSame) {
   EXPECT_LT(relative_l2(fc(x) - fc.bias, (expected - fc.bias) * 2), 1e-6);
 }
 
+TEST(Layers, ALinearByStrassensAlgorithmIsTheSame) {
+  const at::NoGradGuard no_grad;
+  Params params = Params::random(2);
+  Linear fc(Scope(params), 576, 512);
+  fc.bias.copy_(at::randn({512}));
+  const Tensor x = at::randn({2, 130, 576}), expected = fc(x);
+  fc.prepare(Products::kStrassen);
+  const Tensor got = fc(x);
+  EXPECT_LT(relative_l2(got, expected), 2e-6);
+  // Not the same to the last bit where it is another algorithm.
+  EXPECT_EQ(at::equal(got, expected), !strassen::serves(x, fc.weight));
+  EXPECT_TRUE(at::equal(fc(x[0]), at::linear(x[0], fc.weight, fc.bias)));
+  fc.weight.mul_(2);  // of which it has no copy
+  EXPECT_LT(relative_l2(fc(x) - fc.bias, (expected - fc.bias) * 2), 2e-6);
+}
+
 // Weights of a few hundred thousand numbers and many rows would not be packed as they are.
 TEST(Layers, ALinearInInt8IsNear) {
   const at::NoGradGuard no_grad;
@@ -120,7 +137,7 @@ TEST(Layers, ALinearInInt8IsNear) {
   Linear fc(Scope(params), 300, 900);
   fc.bias.copy_(at::randn({900}));
   const Tensor x = at::randn({2, 50, 300}), expected = fc(x);
-  fc.pack(/*int8=*/true);
+  fc.prepare(Products::kInt8);
   const double error = relative_l2(fc(x), expected);
   EXPECT_LT(error, 0.02);
   EXPECT_GT(error, 1e-4);

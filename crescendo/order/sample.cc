@@ -50,7 +50,10 @@ Sampler::Sampler(const FarModel& model, Execution execution)
     : model_(model),
       plain_(execution.plain),
       small_(!plain_ && model.params().bytes() <= kMostPackedBytes),
-      backbone_(small_ || execution.int8 ? model.backbone().packed(execution.int8) : model.backbone()),
+      backbone_(plain_ ? model.backbone()
+                       : model.backbone().prepared(execution.int8 ? Products::kInt8
+                                                   : small_       ? Products::kPacked
+                                                                  : Products::kStrassen)),
       passes_(plain_ ? GraphFactory() : execution.graphs),
       inner_loop_(model.head(), std::move(execution)) {}
 

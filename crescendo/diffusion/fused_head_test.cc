@@ -44,14 +44,13 @@ struct Begun {
 };
 
 // Odd widths, one block and several, one row and more than a task's; few rows, whose steps share their modulations, and
-// so many that none do. Packed weights that serve any number of rows, and, in the widest, few rows alone: many of those
-// go by Strassen's algorithm.
+// so many that none do. Packed weights that serve any number of rows, and, in the widest, few rows alone.
 class FusedHeads : public testing::TestWithParam<bool> {};
 TEST_P(FusedHeads, AreTheHead) {
   const bool packed = GetParam();
   const at::NoGradGuard no_grad;
   for (const HeadConfig& config :
-       {HeadConfig{4, 8, 12, 2, true}, {3, 5, 37, 1, false}, {16, 24, 64, 3, true}, {4, 8, 576, 1, true}}) {
+       {HeadConfig{4, 8, 12, 2, true}, {3, 5, 37, 1, false}, {16, 24, 64, 3, true}, {4, 8, 520, 1, true}}) {
     const Random random(config);
     FusedHead fused(random.head);
     if (packed) fused.pack_for(1);
@@ -69,6 +68,22 @@ TEST_P(FusedHeads, AreTheHead) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Packed, FusedHeads, testing::Bool());
+
+// Wide, and with many rows, its products go by that where the processor makes it pay.
+TEST(FusedHead, ByStrassensAlgorithmIsTheHead) {
+  const at::NoGradGuard no_grad;
+  const HeadConfig config{4, 8, 576, 1, true};
+  const Random random(config);
+  FusedHead fused(random.head);
+  for (const int64_t rows : {100, 256, 301}) {
+    const Steps steps(config, rows, 3);
+    fused.begin(steps.y, steps.times);
+    for (int64_t i = 2; i >= 0; --i)
+      EXPECT_LT(relative_l2(fused.forward(steps.x[i], i), random.head.forward(steps.x[i], steps.y + steps.times[i])),
+                5e-6)
+          << rows << " rows, step " << i;
+  }
+}
 
 TEST(FusedHead, InInt8IsNearTheHead) {
   const at::NoGradGuard no_grad;

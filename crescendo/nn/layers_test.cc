@@ -96,10 +96,15 @@ TEST(Layers, AttentionInOnePassIsTheSame) {
   EXPECT_NE(relative_l2(attention(q, k, v, std::nullopt, {.rate = 0.5}), attention(q, k, v, std::nullopt, {})), 0);
 }
 
+struct WithBias {
+  WithBias(int64_t in, int64_t out) : fc(Scope(params), in, out) { fc.bias.copy_(at::randn({out})); }
+  Params params = Params::random(1);
+  Linear fc;
+};
+
 TEST(Layers, APackedLinearIsTheSame) {
-  Params p = Params::random(1);
-  Linear fc(Scope(p), 21, 40);
-  fc.bias.copy_(at::randn({40}));
+  WithBias layer(21, 40);
+  Linear& fc = layer.fc;
   const Tensor x = at::randn({3, 5, 42}).slice(2, 0, 21);
   const Tensor expected = fc(x);
   fc.prepare(Products::kPacked);
@@ -116,9 +121,8 @@ TEST(Layers, APackedLinearIsTheSame) {
 
 TEST(Layers, ALinearByStrassensAlgorithmIsTheSame) {
   const at::NoGradGuard no_grad;
-  Params params = Params::random(2);
-  Linear fc(Scope(params), 576, 512);
-  fc.bias.copy_(at::randn({512}));
+  WithBias layer(576, 512);
+  Linear& fc = layer.fc;
   const Tensor x = at::randn({2, 130, 576}), expected = fc(x);
   fc.prepare(Products::kStrassen);
   const Tensor got = fc(x);
@@ -133,15 +137,13 @@ TEST(Layers, ALinearByStrassensAlgorithmIsTheSame) {
 // Weights of a few hundred thousand numbers and many rows would not be packed as they are.
 TEST(Layers, ALinearInInt8IsNear) {
   const at::NoGradGuard no_grad;
-  Params params = Params::random(3);
-  Linear fc(Scope(params), 300, 900);
-  fc.bias.copy_(at::randn({900}));
-  const Tensor x = at::randn({2, 50, 300}), expected = fc(x);
-  fc.prepare(Products::kInt8);
-  const double error = relative_l2(fc(x), expected);
+  WithBias layer(300, 900);
+  const Tensor x = at::randn({2, 50, 300}), expected = layer.fc(x);
+  layer.fc.prepare(Products::kInt8);
+  const double error = relative_l2(layer.fc(x), expected);
   EXPECT_LT(error, 0.02);
   EXPECT_GT(error, 1e-4);
-  EXPECT_EQ(fc(at::zeros({0, 300})).sizes(), (std::vector<int64_t>{0, 900}));
+  EXPECT_EQ(layer.fc(at::zeros({0, 300})).sizes(), (std::vector<int64_t>{0, 900}));
 }
 
 TEST(Layers, HeadsSplitAndMerge) {

@@ -73,7 +73,7 @@ TEST(Backbone, PackedIsTheSame) {
   }
 }
 
-// Wide enough, and with rows enough, that its products go by that where the processor has it made pay.
+// Wide enough, and with rows enough, for its products to go by that where the processor makes it pay.
 TEST(Backbone, ByStrassensAlgorithmIsTheSame) {
   for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
     ModelConfig config = tiny_config(kind);

@@ -33,7 +33,7 @@ struct Linear::Packed {
 
 Tensor Linear::operator()(const Tensor& x) const {
   const bool by_packed = packed && x.scalar_type() == weight.scalar_type(),
-             by_strassen = strassen && !packed && strassen::serves(x, weight);
+             by_strassen = strassen && strassen::serves(x, weight);
   if (at::GradMode::is_enabled() || (!by_packed && !by_strassen)) return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = bias.size(0);
@@ -47,6 +47,7 @@ Tensor Linear::operator()(const Tensor& x) const {
 
 void Linear::prepare(Products how) {
   const bool int8 = how == Products::kInt8;
+  packed = nullptr;
   strassen = how == Products::kStrassen;
   if (!strassen && PackedWeight::serves(weight, int8))
     packed = std::make_shared<const Packed>(Packed{PackedWeight(weight, int8), bias.detach().to(at::kFloat)});

@@ -27,7 +27,7 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // Copies are of the weight and the bias as they are now.
+  // From here on. Copies are of the weight and the bias as they are now.
   void prepare(Products how);
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)

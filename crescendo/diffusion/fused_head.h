@@ -2,6 +2,7 @@
 //
 // What differs, and why the result stays what it is:
 // - on a CPU weights are packed once, where a second copy is no burden or pays (kernels/packed_weight.h);
+// - in fp32 many rows meet large weights by Strassen's algorithm, which rounds more (kernels/strassen.h);
 // - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
 //   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where

@@ -24,6 +24,10 @@ void SamplerArgs::add(CLI::App& command) {
       .add_option("--cfg-interval", cfg_interval,
                   "FIRST:LAST outer step (from 0) that is guided; default: the preset's")
       ->group(group);
+  command
+      .add_option("--cfg-refresh", cfg_refresh,
+                  "transformer without the condition at every N-th guided outer step; 1: at all; default: the preset's")
+      ->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command
       .add_option("--diffusion-steps", diffusion_steps,
@@ -31,7 +35,9 @@ void SamplerArgs::add(CLI::App& command) {
       ->group(group);
   command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
       ->group(group);
-  command.add_option("--end-timestep", end_timestep, "least noisy timestep of the inner steps, at or below the first")
+  command
+      .add_option("--end-timestep", end_timestep,
+                  "least noisy timestep of the inner steps: T, or A:B from the first to the last outer step")
       ->group(group);
   command
       .add_option("--draft-timestep", draft_timestep,
@@ -77,10 +83,14 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
     o.cfg_schedule = parse_enum<CfgSchedule>(*cfg_schedule, "--cfg-schedule");
   }
   if (cfg_interval) o.cfg_interval = parse_range(*cfg_interval, "--cfg-interval");
+  if (cfg_refresh) {
+    check_usage(*cfg_refresh >= 1, "--cfg-refresh must be at least 1, got ", *cfg_refresh);
+    o.cfg_refresh = *cfg_refresh;
+  }
   if (temperature) o.temperature = *temperature;
   if (diffusion_steps) o.diffusion_steps = parse_range(*diffusion_steps, "--diffusion-steps");
   if (start_timestep) o.start_timestep = *start_timestep;
-  if (end_timestep) o.end_timestep = *end_timestep;
+  if (end_timestep) o.end_timestep = parse_range(*end_timestep, "--end-timestep");
   if (draft_timestep) o.draft_timestep = *draft_timestep;
   if (solver) o.solver = parse_enum<Solver>(*solver, "--solver");
   return o;

@@ -7,8 +7,8 @@
 namespace crescendo {
 
 struct SamplerArgs {
-  std::optional<std::string> preset, levels, cfg_schedule, cfg_interval, diffusion_steps, solver, filter;
-  std::optional<int64_t> steps, start_timestep, end_timestep, draft_timestep, visible_level;
+  std::optional<std::string> preset, levels, cfg_schedule, cfg_interval, diffusion_steps, end_timestep, solver, filter;
+  std::optional<int64_t> steps, cfg_refresh, start_timestep, draft_timestep, visible_level;
   std::optional<double> cfg, temperature;
   bool mask = false, no_mask = false;
   bool int8 = false;  // not of the sampler, but of those commands that have one

@@ -55,8 +55,9 @@ PlanCost plan_cost(const Plan& plan, const ModelConfig& m) {
     cost.written.decoder += halves * decoder;
     cost.written.head += 2 * halves * (plan.keep_predicted ? read : tokens) * inner *
                          (head.time + head.condition + head.blocks + head.ends + head.last_modulation);
-    cost.done.encoder += halves_done * encoder;
-    cost.done.decoder += halves_done * decoder;
+    const double asked = step.kept_difference ? 1 : halves_done;
+    cost.done.encoder += asked * encoder;
+    cost.done.decoder += asked * decoder;
     cost.done.head +=
         2 * (inner * head.time +
              halves_done * read * (head.condition + inner * (head.blocks + head.ends + head.folded_modulation)));

@@ -46,6 +46,23 @@ TEST(Cost, WhatIsSpared) {
   }
 }
 
+// Ten outer steps, nine of them guided: ten passes with the condition and nine without, or five where every other
+// difference is kept. The head evaluates both halves all the same.
+TEST(Cost, KeptDifferencesSpareTheTransformer) {
+  const ModelConfig model = model_preset("far-b");
+  SamplerOptions o;
+  const PlanCost every = plan_cost(make_plan(o, model), model);
+  o.cfg_refresh = 2;
+  const PlanCost kept = plan_cost(make_plan(o, model), model);
+  o.mask = MaskMode::kOff;
+  const double unmasked = plan_cost(make_plan(o, model), model).done.decoder;
+  o.cfg_refresh = 1;
+  EXPECT_NEAR(unmasked / plan_cost(make_plan(o, model), model).done.decoder, 15.0 / 19, 1e-9);
+  EXPECT_LT(kept.done.encoder, every.done.encoder);
+  EXPECT_EQ(kept.done.head, every.done.head);
+  EXPECT_EQ(kept.written.total(), every.written.total());
+}
+
 TEST(Cost, MarPredictsEachTokenOnce) {
   const ModelConfig model = model_preset("mar-b");
   SamplerOptions o;

@@ -22,25 +22,26 @@ struct Preset {
   bool ramp_reaches;            // linear guidance ends at s (paper) or one step short of it (published)
   bool constant_cfg;            // unless a schedule is asked for
   TemperatureRun temperature;
-  int64_t inner_first, inner_last;
+  std::vector<int64_t> inner;  // steps, linear over the outer ones, as is the next
   Solver solver = Solver::kDdpm;
   int64_t start_timestep = 0;  // 0: the solver's own
-  int64_t end_timestep = 0;
+  std::vector<int64_t> ends{0};
   bool levels_yield = false;  // spread evenly, as many, where a model has others or other steps are asked for
+  int64_t cfg_refresh = 1;
 };
 
 const std::vector<Preset>& presets() {
   using enum TemperatureRun;
   static const std::vector<int64_t> nine_levels{0, 2, 3, 5, 7, 9, 11, 13, 15};
   static const std::vector<Preset> table{
-      {"paper", {}, {}, true, false, kConstant, 40, 100},
+      {"paper", {}, {}, true, false, kConstant, {40, 100}},
       // Fewer steps than the paper's, outer and inner; what they cost in quality is in docs/performance.md.
-      {"fast", nine_levels, {}, true, false, kConstant, 12, 12, Solver::kDpm2mSde, 980, 0, true},
-      {"turbo", nine_levels, {}, true, false, kConstant, 6, 6, Solver::kDpm2mSde, 980, 40, true},
-      {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, kCosineFrom080, 100, 100},
-      {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, kLinearFrom085, 100, 100},
-      {"published-t2i", {0, 2, 3, 4, 5, 6, 7, 8, 10, 13}, true, false, true, kCosineFrom080, 100, 100},
-      {"mar", {}, true, false, false, kConstant, 100, 100},
+      {"fast", nine_levels, {}, true, false, kConstant, {12}, Solver::kDpm2mSde, 980, {0}, true},
+      {"turbo", nine_levels, {}, true, false, kConstant, {6}, Solver::kDpm2mSde, 980, {40}, true},
+      {"published-nomask", {0, 2, 3, 4, 5, 6, 7, 8, 9, 10}, false, false, false, kCosineFrom080, {100}},
+      {"published-mask", {0, 12, 12, 4, 5, 6, 7, 8, 9, 10, 11}, true, false, false, kLinearFrom085, {100}},
+      {"published-t2i", {0, 2, 3, 4, 5, 6, 7, 8, 10, 13}, true, false, true, kCosineFrom080, {100}},
+      {"mar", {}, true, false, false, kConstant, {100}},
   };
   return table;
 }
@@ -70,7 +71,7 @@ double temperature_at(TemperatureRun run, double t, int64_t k, int64_t steps) {
 }
 
 // Linear from one number to the next, which stand evenly over the outer steps.
-int64_t inner_at(const std::vector<int64_t>& knots, int64_t k, int64_t steps) {
+int64_t linear_at(const std::vector<int64_t>& knots, int64_t k, int64_t steps) {
   if (steps == 1 || knots.size() == 1) return knots.back();
   const double at = static_cast<double>(k) / static_cast<double>(steps - 1) * static_cast<double>(knots.size() - 1);
   const size_t i = std::min(static_cast<size_t>(at), knots.size() - 2);
@@ -122,6 +123,7 @@ void check_options(const SamplerOptions& o, const ModelConfig& model) {
   check_usage(o.cfg_interval.empty() ||
                   (o.cfg_interval.size() == 2 && o.cfg_interval[0] >= 0 && o.cfg_interval[0] <= o.cfg_interval[1]),
               "the guidance interval is FIRST:LAST, outer steps from 0 on");
+  check_usage(o.cfg_refresh >= 0, "cfg_refresh must be at least 1, got ", o.cfg_refresh);
   check_usage(o.visible_level >= 0 && o.visible_level <= model.levels, "visible_level must be in 0..", model.levels,
               " for this model, got ", o.visible_level);
   check_usage(o.draft_timestep >= 0 && o.draft_timestep < kTrainingTimesteps, "draft_timestep must be in 0..",
@@ -157,7 +159,7 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
     step.masked = masked;
     step.guidance = s;
     step.temperature = o.temperature;
-    step.inner_steps = inner_at(inner, k, steps);
+    step.inner_steps = linear_at(inner, k, steps);
     plan.steps.push_back(step);
     masked = left;
   }
@@ -187,8 +189,7 @@ std::vector<std::string> sampler_preset_names() {
 Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   const Preset& preset = find_preset(o.preset);
   check_options(o, model);
-  const std::vector<int64_t> inner =
-      o.diffusion_steps.empty() ? std::vector{preset.inner_first, preset.inner_last} : o.diffusion_steps;
+  const std::vector<int64_t> inner = o.diffusion_steps.empty() ? preset.inner : o.diffusion_steps;
 
   const bool mar_model = model.kind == ModelKind::kMarClass, mar_preset = preset.name == "mar";
   check_usage(
@@ -215,23 +216,26 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
       step.guidance =
           constant || ramp == 0 ? o.cfg : 1 + (o.cfg - 1) * static_cast<double>(k) / static_cast<double>(ramp);
       step.temperature = temperature_at(preset.temperature, o.temperature, k, steps);
-      step.inner_steps = inner_at(inner, k, steps);
+      step.inner_steps = linear_at(inner, k, steps);
       plan.steps.push_back(step);
     }
     // As published: nothing is filtered after the first masked step, whose three tokens are kept as they are.
     if (preset.name == "published-mask" && o.levels.empty()) plan.steps[0].filter.reset();
   }
   plan.solver = o.solver.value_or(preset.solver);
+  const std::vector<int64_t> ends = o.end_timestep.empty() ? preset.ends : o.end_timestep;
   const auto outer_steps = static_cast<int64_t>(plan.steps.size());
   check_usage(o.cfg_interval.empty() || o.cfg_interval[1] < outer_steps, "the guidance interval ends at outer step ",
               o.cfg_interval.empty() ? 0 : o.cfg_interval[1], ", the last one is ", outer_steps - 1);
-  for (int64_t k = 0; k < outer_steps; ++k) {
+  const int64_t cfg_refresh = o.cfg_refresh ? o.cfg_refresh : preset.cfg_refresh;
+  for (int64_t k = 0, guided = 0; k < outer_steps; ++k) {
     Step& step = plan.steps[static_cast<size_t>(k)];
     if (!o.cfg_interval.empty() && (k < o.cfg_interval[0] || k > o.cfg_interval[1])) step.guidance = 1;
+    if (step.guidance != 1) step.kept_difference = guided++ % cfg_refresh != 0;
     // A filter reads every token, so before it every token has been predicted: a draft for all of the next step.
     step.draft = o.draft_timestep > 0 && k > 0 && plan.steps[static_cast<size_t>(k - 1)].filter.has_value();
     step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep ? o.start_timestep : preset.start_timestep;
-    step.end_timestep = o.end_timestep.value_or(preset.end_timestep);
+    step.end_timestep = linear_at(ends, k, outer_steps);
     solver_schedule(plan.solver, step.inner_steps, step.start_timestep,
                     step.end_timestep);  // throws where there is none
   }
@@ -248,6 +252,7 @@ Json plan_to_json(const Plan& plan) {
                      {"filter", s.filter ? Json(*s.filter) : Json()},
                      {"masked", s.masked},
                      {"guidance", s.guidance},
+                     {"kept_difference", s.kept_difference},
                      {"temperature", s.temperature},
                      {"inner_steps", s.inner_steps},
                      {"start_timestep", solver_schedule(plan.solver, 2, s.start_timestep).timesteps.back()},

@@ -18,10 +18,13 @@ struct Step {
   std::optional<int64_t> filter;  // level of the low-pass applied to the prediction afterwards
   int64_t masked = 0;             // tokens hidden from the encoder on entering this step
   double guidance = 1;            // s in eps = u + s (c - u)
-  double temperature = 1;         // scales the noise of the inner steps
-  int64_t inner_steps = 100;      // T
-  int64_t start_timestep = 0;     // noisiest t of the inner steps; 0 is the solver's own
-  int64_t end_timestep = 0;       // the least noisy one
+  // The transformer is asked with the condition only: what its answer without one differs by is the difference of the
+  // last step that was guided and asked for both.
+  bool kept_difference = false;
+  double temperature = 1;      // scales the noise of the inner steps
+  int64_t inner_steps = 100;   // T
+  int64_t start_timestep = 0;  // noisiest t of the inner steps; 0 is the solver's own
+  int64_t end_timestep = 0;    // the least noisy one
   // The inner steps start from the previous step's prediction with the noise of start_timestep, not from noise alone.
   bool draft = false;
 };
@@ -59,11 +62,12 @@ struct SamplerOptions {
   double cfg = 3.0;
   CfgSchedule cfg_schedule = CfgSchedule::kPreset;
   double temperature = 1.0;
-  std::vector<int64_t> cfg_interval;     // {first, last} outer step
+  std::vector<int64_t> cfg_interval;  // {first, last} outer step
+  int64_t cfg_refresh = 0;
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   std::optional<Solver> solver;
   int64_t start_timestep = 0;
-  std::optional<int64_t> end_timestep;
+  std::vector<int64_t> end_timestep;  // {t}, {first, last} or more on the way
   int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
   int64_t visible_level = 0;
@@ -79,12 +83,18 @@ struct SamplerOptions {
     v("temperature", s.temperature, "scale of the noise in the inner steps");
     v("cfg_interval", s.cfg_interval,
       "[first, last] outer step (from 0) that is guided, the others at scale 1; empty is the preset's");
+    v("cfg_refresh", s.cfg_refresh,
+      "at every how manieth of the guided outer steps the transformer is asked without the condition, too; in between "
+      "that answer differs from the one with it as it did last; 1: at all; 0 is the preset's");
     v("diffusion_steps", s.diffusion_steps,
       "inner steps: [T], or [first, .., last] to run linearly from one to the next over the outer steps");
     v("solver", s.solver, "solver of the inner steps; null is the preset's");
     v("start_timestep", s.start_timestep,
       "noisiest timestep of the inner steps; 0 is the preset's, or the solver's own (ddpm: 999)");
-    v("end_timestep", s.end_timestep, "least noisy timestep of the inner steps; null is the preset's");
+    v("end_timestep", s.end_timestep,
+      "least noisy timestep of the inner steps: [t], or [first, .., last] to run linearly from one to the next over "
+      "the "
+      "outer steps; empty is the preset's");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");

@@ -165,7 +165,7 @@ TEST(Plan, FastPresetsSpareSteps) {
     o.solver = Solver::kDdim;
     o.diffusion_steps = {25};
     o.start_timestep = 999;
-    o.end_timestep = 3;
+    o.end_timestep = {3};
     p = make_plan(o, {});
     EXPECT_EQ(p.solver, Solver::kDdim);
     EXPECT_EQ(inner(p), Ints(9, 25));
@@ -282,12 +282,46 @@ TEST(Plan, InnerStepsRunOverAnyNumberOfKnots) {
   EXPECT_EQ(inner(make_plan(o, {})), (Ints{30}));
 }
 
+TEST(Plan, EndsRunOverAnyNumberOfKnots) {
+  const auto ends = [](const Plan& p) { return column(p, [](const Step& s) { return s.end_timestep; }); };
+  SamplerOptions o;
+  o.steps = 5;
+  o.end_timestep = {400, 0};
+  EXPECT_EQ(ends(make_plan(o, {})), (Ints{400, 300, 200, 100, 0}));
+  o.end_timestep = {10, 10, 30};
+  EXPECT_EQ(ends(make_plan(o, {})), (Ints{10, 10, 10, 20, 30}));
+  o.end_timestep = {970, 40};
+  EXPECT_CONTAINS(usage_error_of([&] { make_plan(o, {}); }), "diffusion steps must be in 1..30, got 40");
+  o.preset = "mar";
+  o.end_timestep = {40, 0};
+  EXPECT_EQ(ends(make_plan(o, mar())), (Ints{40, 30, 20, 10, 0}));
+}
+
 TEST(Plan, GuidanceInAnInterval) {
   SamplerOptions o;
   o.steps = 5;
   o.cfg_schedule = CfgSchedule::kConstant;
   o.cfg_interval = {1, 3};
   expect_near(guidance(make_plan(o, {})), [](double k) { return k >= 1 && k <= 3 ? 3.0 : 1.0; });
+}
+
+// The first guided step has no difference to keep.
+TEST(Plan, DifferencesAreKeptBetweenRefreshes) {
+  const auto kept = [](const SamplerOptions& o) {
+    return column(make_plan(o, {}), [](const Step& s) { return static_cast<int64_t>(s.kept_difference); });
+  };
+  SamplerOptions o;
+  o.steps = 6;
+  EXPECT_EQ(kept(o), Ints(6, 0));
+  o.cfg_refresh = 2;
+  EXPECT_EQ(kept(o), (Ints{0, 0, 1, 0, 1, 0}));
+  o.cfg_schedule = CfgSchedule::kConstant;
+  EXPECT_EQ(kept(o), (Ints{0, 1, 0, 1, 0, 1}));
+  o.cfg_refresh = 3;
+  o.cfg_interval = {1, 4};
+  EXPECT_EQ(kept(o), (Ints{0, 0, 1, 1, 0, 0}));
+  o.cfg_refresh = -1;
+  EXPECT_CONTAINS(usage_error_of([&] { make_plan(o, {}); }), "cfg_refresh must be at least 1, got -1");
 }
 
 TEST(Plan, DraftsFollowAFilter) {

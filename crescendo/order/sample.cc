@@ -131,6 +131,7 @@ Tensor Sampler::execute(const Tensor& condition, const Plan& plan, const NoiseSo
   int64_t done_inner = 0;
   Tensor tokens = at::zeros({batch, tokens_per_image, channels}, float_options);  // x_0: nothing is known yet
   Tensor draft;                                                                   // the last prediction, full-band
+  Tensor difference;  // (B, L, D), of the transformer's answer without condition from the one with it
   try {
     for (int64_t k = 0; k < steps; ++k) {
       const Step& step = plan.steps[static_cast<size_t>(k)];
@@ -142,14 +143,20 @@ Tensor Sampler::execute(const Tensor& condition, const Plan& plan, const NoiseSo
       if (step.masked > 0) mask = {place < step.masked, tokens_per_image - step.masked, true};
 
       Lap lap;
-      const bool guided = step.guidance != 1.0;
-      const Tensor conditions = guided ? at::cat({condition, null}) : condition;  // (B or 2B, *, D)
-      const auto twice = [&](const Tensor& t) { return guided ? at::cat({t, t}) : t; };
+      const bool guided = step.guidance != 1.0, ask_both = guided && !step.kept_difference;
+      const Tensor conditions = ask_both ? at::cat({condition, null}) : condition;  // (B or 2B, *, D)
+      const auto twice = [&](const Tensor& t) { return ask_both ? at::cat({t, t}) : t; };
       if (mask.any()) mask.missing = twice(mask.missing);
       const Tensor input = twice(tokens.to(model_.dtype()));
       const bool nothing_known = k == 0 && (step.masked == 0 || step.masked == tokens_per_image);
-      const Tensor z = nothing_known && !plain_ ? first_forward(input, conditions, mask)
-                                                : forward(input, conditions, mask);  // (B or 2B, L, D)
+      Tensor z = nothing_known && !plain_ ? first_forward(input, conditions, mask)
+                                          : forward(input, conditions, mask);  // (B or 2B, L, D)
+      if (ask_both) {
+        difference = z.slice(0, batch) - z.slice(0, 0, batch);
+      } else if (guided) {
+        check(difference.defined(), "sample: outer step ", k, " keeps a difference that no step before it has");
+        z = at::cat({z, z + difference});
+      }
       if (hooks.times) hooks.times->backbone_s += lap(z);
 
       // Rows whose prediction somebody reads: MAR predicts each token once; without a filter only the tokens that stay

@@ -57,7 +57,8 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   };
   const auto noisy = [](SamplerOptions& o) {
     o.solver = Solver::kDpm2mSde;
-    o.end_timestep = 40;
+    o.end_timestep = {200, 40};
+    o.cfg_refresh = 2;
   };
   const auto five = [](SamplerOptions& o) { o.steps = 5; };
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
@@ -241,6 +242,56 @@ TEST(SampleProperties, GuidanceOfZeroIsUnconditional) {
   const Tensor null =
       sample(*model, model->backbone().null_condition(2), with_guidance(*model, 1, ddim), noise_of(*model, {3, 4}));
   EXPECT_LT(relative_l2(guided, null), 1e-5);
+}
+
+// Without condition the transformer answers what it answers with it, plus what both differed by when they were last
+// asked.
+TEST(SampleProperties, AKeptDifferenceIsThatOfTheLastStepWithBoth) {
+  const at::NoGradGuard no_grad;
+  const auto model = lively_model(tiny_config());
+  const auto refresh = [](SamplerOptions& o) {
+    o.mask = MaskMode::kOff;
+    o.cfg_refresh = 2;
+    o.solver = Solver::kDdim;
+  };
+  const Plan plan = tiny_plan(model->config(), refresh);
+  ASSERT_EQ(plan.steps.size(), 4u);
+  ASSERT_TRUE(plan.steps[2].kept_difference);
+  Tensor inputs[2], predicted;
+  SampleHooks hooks;
+  hooks.on_input = [&](int64_t k, const Tensor& tokens) {
+    if (k == 1 || k == 2) inputs[k - 1] = tokens.clone();
+  };
+  hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
+    if (k == 2) predicted = patchify(latents, 1).clone();
+    return true;
+  };
+  const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
+  const SeededNoise noise = noise_of(*model, {3, 4});
+  sample(*model, condition, plan, noise, hooks);
+
+  const Backbone& transformer = model->backbone();
+  const auto answer = [&](int step, const Tensor& c) {
+    return transformer.forward(inputs[step - 1], c, {}).flatten(0, 1);
+  };
+  const Tensor null = transformer.null_condition(2);
+  const Tensor with = answer(2, condition), without = with + answer(1, null) - answer(1, condition);
+  EXPECT_GT(relative_l2(without, answer(2, null)), 1e-3);
+  const auto head = [&](const Tensor& without_condition) {
+    return InnerLoop(model->head())
+        .run(plan.steps[2], plan.solver, at::cat({with, without_condition}), noise.initial(2).flatten(0, 1), {},
+             [](int64_t) {});
+  };
+  EXPECT_LT(relative_l2(head(without), predicted.flatten(0, 1)), 1e-5);
+  EXPECT_GT(relative_l2(head(answer(2, null)), predicted.flatten(0, 1)), 1e-3);
+}
+
+TEST(SampleProperties, ADifferenceThatNoStepHasIsRefused) {
+  const auto model = lively_model(tiny_config());
+  Plan plan = tiny_plan(model->config());
+  plan.steps[1].kept_difference = true;
+  EXPECT_CONTAINS(error_of([&] { sample_classes(*model, plan, {1}, {3}); }),
+                  "outer step 1 keeps a difference that no step before it has");
 }
 
 // Temperature 0 leaves the initial noise as the only one.

@@ -192,18 +192,19 @@ generate() {
   ok $few --solver dpmpp-2m --end-timestep 400:40 --out ends.png
   ok $few --solver dpmpp-2m --draft-timestep 500 --out draft.png
   ok $few --solver dpmpp-2m --cfg-interval 1:1 --out interval.png
-  ok $few --solver dpmpp-2m --cfg-refresh 2 --out refresh.png
-  refuses 2 'cfg-refresh must be at least 1' $few --cfg-refresh 0 --out x.png
+  ok $few --solver dpmpp-2m --cfg-schedule constant --out constant.png
+  ok $few --solver dpmpp-2m --cfg-schedule constant --cfg-refresh 2 --out refresh.png
+  refuses 2 'cfg_refresh must be at least 1, got 0' $few --cfg-refresh 0 --out x.png
   ok $few --solver dpmpp-2m --visible-level 2 --out visible.png
   ok $few --solver dpmpp-2m --dtype bf16 --out bf16.png
   ok $few --solver dpmpp-2m --int8 --out int8.png
-  for other in order sde end ends draft interval refresh visible bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  for other in order sde end ends draft interval constant visible bf16 int8; do isnt "$other.png is few.png" cmp few.png $other.png; done
+  isnt "refresh.png is constant.png" cmp constant.png refresh.png
   refuses 2 'the last one is 2' generate --model "$model" --class 1 --cfg-interval 0:9 --out x.png
 
   ok bench --model "$model" --images 2 --check --json --quiet
   is "bench: the fast path gives another result" grep -q '"relative_difference": [0-9.]*e-0[5-9]' stdout
   is "bench does not say where the time goes" grep -q '"head_s"' stdout
-  ok bench --model "$model" --cfg-refresh 2 --json --quiet  # the last step keeps a difference
   refuses 2 'images must be at least 1' bench --model "$model" --images 0
   refuses 2 'far-x' bench --size far-x
   ok generate --model "$model" --class 1 --seed 1 --int8 --out precise.png

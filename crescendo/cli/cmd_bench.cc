@@ -139,7 +139,7 @@ double warm_up(const Arguments& a, const Subject& s, Sampler& sampler, const Pla
   Plan one = plan;
   one.steps = {plan.steps.back()};
   one.steps[0].inner_steps = 1;
-  one.steps[0].draft = one.steps[0].kept_difference = false;
+  one.steps[0].draft = false;
   one.steps[0].start_timestep = 0;
   one.steps[0].end_timestep = 0;
   const double first_step_s = run_once(a, s, sampler, one, 1).first_step_s;

@@ -26,7 +26,7 @@ void SamplerArgs::add(CLI::App& command) {
       ->group(group);
   command
       .add_option("--cfg-refresh", cfg_refresh,
-                  "transformer without the condition at every N-th guided outer step; 1: at all; default: the preset's")
+                  "transformer without the condition at every N-th guided outer step, counted from the last")
       ->group(group);
   command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command
@@ -83,10 +83,7 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
     o.cfg_schedule = parse_enum<CfgSchedule>(*cfg_schedule, "--cfg-schedule");
   }
   if (cfg_interval) o.cfg_interval = parse_range(*cfg_interval, "--cfg-interval");
-  if (cfg_refresh) {
-    check_usage(*cfg_refresh >= 1, "--cfg-refresh must be at least 1, got ", *cfg_refresh);
-    o.cfg_refresh = *cfg_refresh;
-  }
+  if (cfg_refresh) o.cfg_refresh = *cfg_refresh;
   if (temperature) o.temperature = *temperature;
   if (diffusion_steps) o.diffusion_steps = parse_range(*diffusion_steps, "--diffusion-steps");
   if (start_timestep) o.start_timestep = *start_timestep;

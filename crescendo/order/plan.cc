@@ -27,7 +27,6 @@ struct Preset {
   int64_t start_timestep = 0;  // 0: the solver's own
   std::vector<int64_t> ends{0};
   bool levels_yield = false;  // spread evenly, as many, where a model has others or other steps are asked for
-  int64_t cfg_refresh = 1;
 };
 
 const std::vector<Preset>& presets() {
@@ -123,7 +122,7 @@ void check_options(const SamplerOptions& o, const ModelConfig& model) {
   check_usage(o.cfg_interval.empty() ||
                   (o.cfg_interval.size() == 2 && o.cfg_interval[0] >= 0 && o.cfg_interval[0] <= o.cfg_interval[1]),
               "the guidance interval is FIRST:LAST, outer steps from 0 on");
-  check_usage(o.cfg_refresh >= 0, "cfg_refresh must be at least 1, got ", o.cfg_refresh);
+  check_usage(o.cfg_refresh >= 1, "cfg_refresh must be at least 1, got ", o.cfg_refresh);
   check_usage(o.visible_level >= 0 && o.visible_level <= model.levels, "visible_level must be in 0..", model.levels,
               " for this model, got ", o.visible_level);
   check_usage(o.draft_timestep >= 0 && o.draft_timestep < kTrainingTimesteps, "draft_timestep must be in 0..",
@@ -136,6 +135,19 @@ void check_options(const SamplerOptions& o, const ModelConfig& model) {
     check_usage(k == 0 || o.levels[k] > o.levels[k - 1], "levels must increase, got ", o.levels[k], " after ",
                 k ? o.levels[k - 1] : 0);
   }
+}
+
+// All but every N-th of the guided steps keep the difference, counted from the last one, which draws what is finest and
+// guides most. The first has none to keep.
+void keep_differences(Plan& plan, int64_t refresh) {
+  Step* first = nullptr;
+  int64_t guided = 0;
+  for (auto step = plan.steps.rbegin(); step != plan.steps.rend(); ++step) {
+    if (step->guidance == 1) continue;
+    step->kept_difference = guided++ % refresh != 0;
+    first = &*step;
+  }
+  if (first) first->kept_difference = false;
 }
 
 // MAR's plan (Li et al. 2024): each token predicted once, in a random order.
@@ -227,11 +239,9 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
   const auto outer_steps = static_cast<int64_t>(plan.steps.size());
   check_usage(o.cfg_interval.empty() || o.cfg_interval[1] < outer_steps, "the guidance interval ends at outer step ",
               o.cfg_interval.empty() ? 0 : o.cfg_interval[1], ", the last one is ", outer_steps - 1);
-  const int64_t cfg_refresh = o.cfg_refresh ? o.cfg_refresh : preset.cfg_refresh;
-  for (int64_t k = 0, guided = 0; k < outer_steps; ++k) {
+  for (int64_t k = 0; k < outer_steps; ++k) {
     Step& step = plan.steps[static_cast<size_t>(k)];
     if (!o.cfg_interval.empty() && (k < o.cfg_interval[0] || k > o.cfg_interval[1])) step.guidance = 1;
-    if (step.guidance != 1) step.kept_difference = guided++ % cfg_refresh != 0;
     // A filter reads every token, so before it every token has been predicted: a draft for all of the next step.
     step.draft = o.draft_timestep > 0 && k > 0 && plan.steps[static_cast<size_t>(k - 1)].filter.has_value();
     step.start_timestep = step.draft ? o.draft_timestep : o.start_timestep ? o.start_timestep : preset.start_timestep;
@@ -239,6 +249,7 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     solver_schedule(plan.solver, step.inner_steps, step.start_timestep,
                     step.end_timestep);  // throws where there is none
   }
+  keep_differences(plan, o.cfg_refresh);
   plan.filter = o.filter == FilterChoice::kModel     ? model.filter
                 : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial
                                                      : FilterType::kFourier;

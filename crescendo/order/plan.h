@@ -63,7 +63,7 @@ struct SamplerOptions {
   CfgSchedule cfg_schedule = CfgSchedule::kPreset;
   double temperature = 1.0;
   std::vector<int64_t> cfg_interval;  // {first, last} outer step
-  int64_t cfg_refresh = 0;
+  int64_t cfg_refresh = 1;
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   std::optional<Solver> solver;
   int64_t start_timestep = 0;
@@ -84,8 +84,8 @@ struct SamplerOptions {
     v("cfg_interval", s.cfg_interval,
       "[first, last] outer step (from 0) that is guided, the others at scale 1; empty is the preset's");
     v("cfg_refresh", s.cfg_refresh,
-      "at every how manieth of the guided outer steps the transformer is asked without the condition, too; in between "
-      "that answer differs from the one with it as it did last; 1: at all; 0 is the preset's");
+      "N: the transformer answers without the condition, too, at every N-th guided outer step, counted from the last, "
+      "and at the first; in between that answer differs from the one with it as it did last");
     v("diffusion_steps", s.diffusion_steps,
       "inner steps: [T], or [first, .., last] to run linearly from one to the next over the outer steps");
     v("solver", s.solver, "solver of the inner steps; null is the preset's");

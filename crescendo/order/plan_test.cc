@@ -305,7 +305,7 @@ TEST(Plan, GuidanceInAnInterval) {
   expect_near(guidance(make_plan(o, {})), [](double k) { return k >= 1 && k <= 3 ? 3.0 : 1.0; });
 }
 
-// The first guided step has no difference to keep.
+// Counted from the last; the first guided step has no difference to keep.
 TEST(Plan, DifferencesAreKeptBetweenRefreshes) {
   const auto kept = [](const SamplerOptions& o) {
     return column(make_plan(o, {}), [](const Step& s) { return static_cast<int64_t>(s.kept_difference); });
@@ -315,13 +315,22 @@ TEST(Plan, DifferencesAreKeptBetweenRefreshes) {
   EXPECT_EQ(kept(o), Ints(6, 0));
   o.cfg_refresh = 2;
   EXPECT_EQ(kept(o), (Ints{0, 0, 1, 0, 1, 0}));
+  o.steps = 7;
+  EXPECT_EQ(kept(o), (Ints{0, 0, 0, 1, 0, 1, 0}));
+  o.steps = 6;
   o.cfg_schedule = CfgSchedule::kConstant;
-  EXPECT_EQ(kept(o), (Ints{0, 1, 0, 1, 0, 1}));
+  EXPECT_EQ(kept(o), (Ints{0, 0, 1, 0, 1, 0}));
   o.cfg_refresh = 3;
-  o.cfg_interval = {1, 4};
-  EXPECT_EQ(kept(o), (Ints{0, 0, 1, 1, 0, 0}));
-  o.cfg_refresh = -1;
-  EXPECT_CONTAINS(usage_error_of([&] { make_plan(o, {}); }), "cfg_refresh must be at least 1, got -1");
+  EXPECT_EQ(kept(o), (Ints{0, 1, 0, 1, 1, 0}));
+  o.cfg_interval = {1, 3};
+  EXPECT_EQ(kept(o), (Ints{0, 0, 1, 0, 0, 0}));
+  o.cfg_refresh = 100;
+  o.cfg_interval = {};
+  EXPECT_EQ(kept(o), (Ints{0, 1, 1, 1, 1, 0}));
+  o.cfg = 1;
+  EXPECT_EQ(kept(o), Ints(6, 0));
+  o.cfg_refresh = 0;
+  EXPECT_CONTAINS(usage_error_of([&] { make_plan(o, {}); }), "cfg_refresh must be at least 1, got 0");
 }
 
 TEST(Plan, DraftsFollowAFilter) {

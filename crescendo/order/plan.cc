@@ -22,11 +22,11 @@ struct Preset {
   bool ramp_reaches;            // linear guidance ends at s (paper) or one step short of it (published)
   bool constant_cfg;            // unless a schedule is asked for
   TemperatureRun temperature;
-  std::vector<int64_t> inner;  // steps, linear over the outer ones, as is the next
+  std::vector<int64_t> inner;  // steps: linear over the outer ones from one number to the next
   Solver solver = Solver::kDdpm;
-  int64_t start_timestep = 0;  // 0: the solver's own
-  std::vector<int64_t> ends{0};
-  bool levels_yield = false;  // spread evenly, as many, where a model has others or other steps are asked for
+  int64_t start_timestep = 0;    // 0: the solver's own
+  std::vector<int64_t> ends{0};  // their least noisy timesteps, as linear
+  bool levels_yield = false;     // spread evenly, as many, where a model has others or other steps are asked for
 };
 
 const std::vector<Preset>& presets() {

@@ -18,8 +18,8 @@ struct Step {
   std::optional<int64_t> filter;  // level of the low-pass applied to the prediction afterwards
   int64_t masked = 0;             // tokens hidden from the encoder on entering this step
   double guidance = 1;            // s in eps = u + s (c - u)
-  // The transformer is asked with the condition only: what its answer without one differs by is the difference of the
-  // last step that was guided and asked for both.
+  // Where guided: the transformer answers with the condition only, and its answer without one differs from that as it
+  // did at the last step that asked for both.
   bool kept_difference = false;
   double temperature = 1;      // scales the noise of the inner steps
   int64_t inner_steps = 100;   // T
@@ -62,8 +62,8 @@ struct SamplerOptions {
   double cfg = 3.0;
   CfgSchedule cfg_schedule = CfgSchedule::kPreset;
   double temperature = 1.0;
-  std::vector<int64_t> cfg_interval;  // {first, last} outer step
-  int64_t cfg_refresh = 1;
+  std::vector<int64_t> cfg_interval;     // {first, last} outer step
+  int64_t cfg_refresh = 1;               // every N-th guided step, from the last on, asks for both answers
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   std::optional<Solver> solver;
   int64_t start_timestep = 0;
@@ -92,9 +92,8 @@ struct SamplerOptions {
     v("start_timestep", s.start_timestep,
       "noisiest timestep of the inner steps; 0 is the preset's, or the solver's own (ddpm: 999)");
     v("end_timestep", s.end_timestep,
-      "least noisy timestep of the inner steps: [t], or [first, .., last] to run linearly from one to the next over "
-      "the "
-      "outer steps; empty is the preset's");
+      "least noisy timestep of the inner steps: [t], or [first, .., last], linear from one to the next over the outer "
+      "steps; empty is the preset's");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");

@@ -249,14 +249,15 @@ TEST(SampleProperties, GuidanceOfZeroIsUnconditional) {
 TEST(SampleProperties, AKeptDifferenceIsThatOfTheLastStepWithBoth) {
   const at::NoGradGuard no_grad;
   const auto model = lively_model(tiny_config());
-  const auto refresh = [](SamplerOptions& o) {
+  const auto refresh = [](SamplerOptions& o) {  // steps 0, 1 and 3 ask for both
     o.mask = MaskMode::kOff;
+    o.cfg_schedule = CfgSchedule::kConstant;
     o.cfg_refresh = 2;
     o.solver = Solver::kDdim;
   };
   const Plan plan = tiny_plan(model->config(), refresh);
   ASSERT_EQ(plan.steps.size(), 4u);
-  ASSERT_TRUE(plan.steps[2].kept_difference);
+  ASSERT_TRUE(plan.steps[2].kept_difference && !plan.steps[1].kept_difference);
   Tensor inputs[2], predicted;
   SampleHooks hooks;
   hooks.on_input = [&](int64_t k, const Tensor& tokens) {

@@ -7,9 +7,9 @@
 //     }
 //   };
 //
-// A field is a bool, int64_t, double, std::string, a named enum (enums.h), a std::vector or std::optional (null where
-// unset) of one of these, or a struct with fields of its own. A list of one may be written as that one, an empty list
-// as null. A key that no field has is an error that names the nearest one.
+// A field is a bool, int64_t, double, std::string, a named enum (enums.h), a std::vector of one of these, a
+// std::optional (null where unset) of any, or a struct with fields of its own. A key that no field has is an error that
+// names the nearest one.
 #pragma once
 
 #include <concepts>
@@ -94,10 +94,9 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
     check_usage(json.is_string(), where, " must be ", enum_choices<T>(), ", got ", json.dump());
     value = parse_enum<T>(json.get<std::string>(), where);
   } else if constexpr (IsVector<T>::value) {
-    check_usage(!json.is_object(), where, " must be a list, got ", json.dump());
+    check_usage(json.is_array(), where, " must be a list, got ", json.dump());
     value.clear();
-    if (json.is_null()) return;
-    for (const auto& item : json.is_array() ? json : Json::array({json})) {
+    for (const auto& item : json) {
       value.emplace_back();
       value_from_json(value.back(), item, where + "[]");
     }

@@ -235,7 +235,7 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     if (preset.name == "published-mask" && o.levels.empty()) plan.steps[0].filter.reset();
   }
   plan.solver = o.solver.value_or(preset.solver);
-  const std::vector<int64_t> ends = o.end_timestep.empty() ? preset.ends : o.end_timestep;
+  const std::vector<int64_t> ends = o.end_timestep && !o.end_timestep->empty() ? *o.end_timestep : preset.ends;
   const auto outer_steps = static_cast<int64_t>(plan.steps.size());
   check_usage(o.cfg_interval.empty() || o.cfg_interval[1] < outer_steps, "the guidance interval ends at outer step ",
               o.cfg_interval.empty() ? 0 : o.cfg_interval[1], ", the last one is ", outer_steps - 1);

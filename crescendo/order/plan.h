@@ -67,7 +67,7 @@ struct SamplerOptions {
   std::vector<int64_t> diffusion_steps;  // {T}, {first, last} or more on the way
   std::optional<Solver> solver;
   int64_t start_timestep = 0;
-  std::vector<int64_t> end_timestep;  // {t}, {first, last} or more on the way
+  std::optional<std::vector<int64_t>> end_timestep;  // {t}, {first, last} or more on the way
   int64_t draft_timestep = 0;
   MaskMode mask = MaskMode::kAuto;
   int64_t visible_level = 0;
@@ -93,7 +93,7 @@ struct SamplerOptions {
       "noisiest timestep of the inner steps; 0 is the preset's, or the solver's own (ddpm: 999)");
     v("end_timestep", s.end_timestep,
       "least noisy timestep of the inner steps: [t], or [first, .., last], linear from one to the next over the outer "
-      "steps; empty is the preset's");
+      "steps; null is the preset's");
     v("draft_timestep", s.draft_timestep,
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");

@@ -165,7 +165,7 @@ TEST(Plan, FastPresetsSpareSteps) {
     o.solver = Solver::kDdim;
     o.diffusion_steps = {25};
     o.start_timestep = 999;
-    o.end_timestep = {3};
+    o.end_timestep = Ints{3};
     p = make_plan(o, {});
     EXPECT_EQ(p.solver, Solver::kDdim);
     EXPECT_EQ(inner(p), Ints(9, 25));
@@ -286,15 +286,18 @@ TEST(Plan, EndsRunOverAnyNumberOfKnots) {
   const auto ends = [](const Plan& p) { return column(p, [](const Step& s) { return s.end_timestep; }); };
   SamplerOptions o;
   o.steps = 5;
-  o.end_timestep = {400, 0};
+  o.end_timestep = Ints{400, 0};
   EXPECT_EQ(ends(make_plan(o, {})), (Ints{400, 300, 200, 100, 0}));
-  o.end_timestep = {10, 10, 30};
+  o.end_timestep = Ints{10, 10, 30};
   EXPECT_EQ(ends(make_plan(o, {})), (Ints{10, 10, 10, 20, 30}));
-  o.end_timestep = {970, 40};
+  o.end_timestep = Ints{970, 40};
   EXPECT_CONTAINS(usage_error_of([&] { make_plan(o, {}); }), "diffusion steps must be in 1..30, got 40");
   o.preset = "mar";
-  o.end_timestep = {40, 0};
+  o.end_timestep = Ints{40, 0};
   EXPECT_EQ(ends(make_plan(o, mar())), (Ints{40, 30, 20, 10, 0}));
+  o.preset = "turbo";
+  o.end_timestep = Ints{};  // as null
+  EXPECT_EQ(ends(make_plan(o, {})), Ints(5, 40));
 }
 
 TEST(Plan, GuidanceInAnInterval) {

@@ -57,7 +57,7 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   };
   const auto noisy = [](SamplerOptions& o) {
     o.solver = Solver::kDpm2mSde;
-    o.end_timestep = {200, 40};
+    o.end_timestep = std::vector<int64_t>{200, 40};
     o.cfg_refresh = 2;
   };
   const auto five = [](SamplerOptions& o) { o.steps = 5; };

@@ -13,6 +13,8 @@ if(NOT CRESCENDO_CUDA STREQUAL "OFF" AND NOT CRESCENDO_SANITIZER AND NOT CRESCEN
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
+    # nvcc's host compiler may be an older GCC than the one that links the program, whose C++ library is to be found.
+    list(FILTER CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES EXCLUDE REGEX "/gcc/")
     set(CMAKE_CUDA_STANDARD 20)
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc takes it
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")

@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "crescendo/core/check.h"
@@ -101,8 +102,13 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
       value_from_json(value.back(), item, where + "[]");
     }
   } else if constexpr (IsOptional<T>::value) {
-    value.reset();
-    if (!json.is_null()) value_from_json(value.emplace(), json, where);
+    if (json.is_null()) {
+      value.reset();
+    } else {
+      typename T::value_type given{};
+      value_from_json(given, json, where);
+      value = std::move(given);
+    }
   } else if constexpr (std::same_as<T, bool>) {
     check_usage(json.is_boolean(), where, " must be true or false, got ", json.dump());
     value = json.get<bool>();

@@ -105,7 +105,7 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
     if (json.is_null()) {
       value.reset();
     } else {
-      typename T::value_type given{};
+      typename T::value_type given{};  // an error leaves `value` as it was
       value_from_json(given, json, where);
       value = std::move(given);
     }

@@ -15,6 +15,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/finite.h"
 
 namespace crescendo {
 
@@ -372,6 +373,9 @@ Tensor to_bytes(const Tensor& x) { return ((x.to(at::kFloat) + 1) / 2 * 255).cla
 Image tensor_to_image(const Tensor& tensor) {
   Tensor x = tensor.dim() == 4 && tensor.size(0) == 1 ? tensor[0] : tensor;
   check(x.dim() == 3 && x.size(0) == 3, "tensor_to_image: the shape must be (3, H, W), got ", tensor.sizes());
+  check(all_finite(x),
+        "a picture came out with NaN or infinite values, which no file of pictures can hold; look at the "
+        "latents that it was decoded from");
   if (x.scalar_type() != at::kByte) x = to_bytes(x);
   x = x.permute({1, 2, 0}).to(at::kCPU).contiguous();  // (H, W, 3)
   Image image(x.size(1), x.size(0));

@@ -195,6 +195,7 @@ TEST(Image, TensorsRoundAsPublished) {
   const Tensor edge = at::tensor({-3.0f, -1.0f, 0.0f, 1.0f, 2.0f});
   EXPECT_TRUE(at::equal(to_bytes(edge), at::tensor({0, 0, 128, 255, 255}, at::kByte)));
   EXPECT_NE(error_of([] { tensor_to_image(at::zeros({1, 4, 4})); }).find("(3, H, W)"), std::string::npos);
+  EXPECT_NE(error_of([] { tensor_to_image(at::full({3, 4, 4}, NAN)); }).find("NaN or infinite"), std::string::npos);
 }
 
 TEST(Grid, PlacesPicturesAndWords) {

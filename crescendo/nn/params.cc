@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/finite.h"
 #include "crescendo/core/rng.h"
 
 namespace crescendo {
@@ -91,6 +92,8 @@ Tensor Params::add(const std::string& name, at::IntArrayRef shape, Init init) {
       problems_.push_back(name + " has shape " + shape_text(t.sizes()) + ", expected " + shape_text(shape));
     else if (!t.is_floating_point())
       problems_.push_back(name + " is not a floating-point tensor");
+    else
+      check_finite(t, name, source_name_);
   }
   items_.emplace_back(name, t);
   return t;

@@ -24,8 +24,8 @@ class Params {
   static Params random(uint64_t seed);
   // Names and shapes alone, for counting: the tensors lie on LibTorch's meta device and hold nothing.
   static Params outline();
-  // Taken from `source`, whose name stands in errors. Names in `source` that begin with one of `ignored` may stay
-  // unused.
+  // Taken from `source`, whose name stands in errors; add() throws where one of its numbers is not finite. Names in
+  // `source` that begin with one of `ignored` may stay unused.
   static Params from(TensorMap source, std::string source_name, std::vector<std::string> ignored = {});
 
   Tensor add(const std::string& name, at::IntArrayRef shape, Init init);

@@ -60,6 +60,18 @@ TEST(Params, InitialisationsHaveTheirSpread) {
   EXPECT_NEAR(p.add("normal", {100, 200}, Init::kNormal1).std().item<double>(), 1, 0.02);
 }
 
+TEST(Params, NumbersThatAreNotFiniteAreRefused) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const Tensor weight = at::ones({2, 3}, type);
+    weight[1][2] = NAN;
+    EXPECT_CONTAINS(test::error_of([&] {
+                      Params p = Params::from({{"fc.weight", weight}, {"fc.bias", at::ones({2})}}, "a file");
+                      const Linear fc(Scope(p) / "fc", 3, 2);
+                    }),
+                    "a file: of the 6 numbers of fc.weight 1 are NaN or infinite");
+  }
+}
+
 TEST(Params, TakesTensorsAsTheyAre) {
   const Tensor weight = at::randn({2, 3}), bias = at::randn({2});
   Params p = Params::from({{"fc.weight", weight}, {"fc.bias", bias}}, "file");

@@ -9,6 +9,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/finite.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
 
@@ -255,7 +256,9 @@ void write_qwen2(const std::filesystem::path& folder, const Qwen2Config& config,
 }
 
 Qwen2::Qwen2(const Qwen2Config& config, TensorMap weights, const std::string& where)
-    : config_(config), weights_(select_qwen2_weights(config, std::move(weights), where)) {}
+    : config_(config), weights_(select_qwen2_weights(config, std::move(weights), where)) {
+  check_finite(weights_, where);
+}
 
 Qwen2 Qwen2::load(const std::filesystem::path& folder) {
   const auto config_path = folder / "config.json";

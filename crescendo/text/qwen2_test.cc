@@ -293,6 +293,13 @@ TEST(Qwen2, ListsTensorsThatDoNotFit) {
             std::string::npos);
 }
 
+TEST(Qwen2, RefusesWeightsThatAreNotFinite) {
+  TensorMap weights = random_qwen2_weights(tiny_config(), 1);
+  weights["model.norm.weight"][3] = std::numeric_limits<float>::infinity();
+  const std::string error = error_of([&] { Qwen2(tiny_config(), weights, "file"); });
+  EXPECT_NE(error.find("file: of the 12 numbers of model.norm.weight 1 are NaN"), std::string::npos) << error;
+}
+
 TEST(Qwen2, ChecksWhatItIsGiven) {
   const Qwen2Config config = tiny_config();
   Qwen2 model(config, random_qwen2_weights(config, 1));

@@ -38,6 +38,13 @@ TEST(Gaussian, QSampleMixesSignalAndNoise) {
   }
 }
 
+// A table rounded to bf16 would be off by 2e-3.
+TEST(Gaussian, TablesAreInFp32WhateverTheLatentIsIn) {
+  const Tensor t = at::tensor({0, 300, 700, 999}, at::kLong), eps = noise({4, 16}, 2);
+  const Tensor x0 = noise({4, 16}, 1).to(at::kBFloat16);
+  EXPECT_LT(test::relative_l2(q_sample(x0, t, eps), q_sample(x0.to(at::kDouble), t, eps)), 1e-6);
+}
+
 TEST(Gaussian, MseIsTheMeanOverChannels) {
   const Rows rows({0, 300, 999});
   EXPECT_LT((rows.loss(0, 0).mse).abs().max().item<double>(), 1e-12);

@@ -1,6 +1,7 @@
 #include "crescendo/spectral/lowpass.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 #include <cmath>
@@ -57,6 +58,13 @@ Tensor fourier_matrix(int64_t n, int64_t level, int64_t levels) {
   return m;
 }
 
+// rows x columns of (B, C, H, W), in fp32 at least.
+Tensor filtered(const Tensor& rows, const Tensor& x, const Tensor& columns) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const auto options = x.options().dtype(at::promote_types(x.scalar_type(), at::kFloat));
+  return at::matmul(at::matmul(rows.to(options), x.to(options)), columns.to(options));
+}
+
 }  // namespace
 
 Tensor lowpass_matrix(int64_t n, int64_t level, int64_t levels, FilterType type) {
@@ -88,18 +96,16 @@ Tensor Lowpass::operator()(const Tensor& x, int64_t level) const {
   check(level >= 0 && level <= levels_, "lowpass: level must be in 0..", levels_, ", got ", level);
   if (level == levels_) return x;
   if (level == 0) return at::zeros_like(x);
-  const auto options = x.options();
-  return at::matmul(at::matmul(rows_[level].to(options), x), columns_[level].to(options));
+  return filtered(rows_[level], x, columns_[level]);
 }
 
 Tensor Lowpass::operator()(const Tensor& x, const Tensor& levels) const {
   check(x.dim() == 4 && x.size(2) == height_ && x.size(3) == width_, "lowpass: expected (B, C, ", height_, ", ", width_,
         "), got ", x.sizes());
-  const auto options = x.options();
   const Tensor index = levels.to(rows_.device());
-  const Tensor r = rows_.index_select(0, index).to(options).unsqueeze(1);     // (B, 1, H, H)
-  const Tensor c = columns_.index_select(0, index).to(options).unsqueeze(1);  // (B, 1, W, W)
-  return at::matmul(at::matmul(r, x), c);
+  const Tensor r = rows_.index_select(0, index).unsqueeze(1);     // (B, 1, H, H)
+  const Tensor c = columns_.index_select(0, index).unsqueeze(1);  // (B, 1, W, W)
+  return filtered(r, x, c);
 }
 
 }  // namespace crescendo

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "crescendo/core/torch_compat.h"
 #include "crescendo/io/safetensors.h"
 #include "tests/support.h"
 
@@ -114,6 +115,19 @@ TEST(Lowpass, OneLevelPerImageEqualsOneByOne) {
       EXPECT_LT((mixed[b] - alone[0]).abs().max().item<double>(), 1e-6) << enum_name(type) << " image " << b;
       ++b;
     }
+  }
+}
+
+// Mixed precision is for a network's products.
+TEST(Lowpass, IsInFp32InEveryMode) {
+  for (const FilterType type : {FilterType::kSpatial, FilterType::kFourier}) {
+    const Lowpass lowpass(12, 8, 6, type);
+    const Tensor x = noise({2, 3, 12, 8}), levels = at::tensor({3, 5}, at::kLong), rounded = x.to(at::kBFloat16);
+    const Tensor one = lowpass(x, 4), each = lowpass(x, levels);
+    const Autocast autocast(at::kCPU, at::kBFloat16);
+    EXPECT_TRUE(at::equal(lowpass(x, 4), one));
+    EXPECT_TRUE(at::equal(lowpass(x, levels), each));
+    EXPECT_LT(relative_l2(lowpass(rounded, 4), lowpass(rounded.to(at::kDouble), 4)), 1e-6);
   }
 }
 

@@ -99,6 +99,7 @@ Recipe resolve(const Arguments& a) {
   }
   recipe.config.train.validate();
   recipe.config.objective.validate();
+  recipe.config.settle_model();
   if (recipe.config.model.is_text()) recipe.text.validate(recipe.config.model.text_hidden);
   return recipe;
 }
@@ -165,27 +166,36 @@ std::unique_ptr<FarModel> first_weights(const Arguments& a, const TrainConfig& c
     for (const std::string& name : drawn) log_verbose("drawn anew: " + name);
     return model;
   }
-  const ModelInfo from = load_model_info(init);
+  ModelInfo from = load_model_info(init);
+  from.model.predicts = config.model.predicts;  // no sizes, and to be learned anew
+  from.model.visible_level = config.model.visible_level;
   check_usage(fields_equal(from.model, config.model), "--init ", a.init,
               " has other sizes: ", value_to_json(from.model).dump(),
               "; with --init-partial what fits is taken and the rest drawn anew");
   return load_model(init, from, at::kCPU, at::kFloat);
 }
 
-// The model's own word and the sampler's options say how masks are drawn when it is used; training may say otherwise.
-void check_masks(const TrainConfig& config) {
-  const bool masked = config.objective.mask != MaskDraw::kOff;
-  if (masked != config.model.masked)
-    log_warning(concat("objective.mask is ", enum_name(config.objective.mask), ", model.masked ",
-                       config.model.masked ? "true" : "false", ": the model will be sampled ",
-                       masked ? "without masks, but trained with" : "with masks, but trained without",
-                       "; --set model.masked=", masked ? "true" : "false"));
-  const int64_t visible = config.objective.visible_level;
-  check_usage(visible <= config.model.levels, "objective.visible_level must be in 0..", config.model.levels,
-              " for this model, got ", visible);
-  if (visible != config.sampler.visible_level)
-    log_warning(concat("objective.visible_level is ", visible, ", sampler.visible_level ", config.sampler.visible_level,
-                       ": the sampler stored with the model will hide other tokens than training did"));
+// The model's own word and the sampler's options say how tokens are hidden when it is used, as `plan` does; training
+// may hide them otherwise.
+void check_masks(const TrainConfig& config, const Plan& plan) {
+  const ObjectiveOptions& o = config.objective;
+  const SamplerOptions& s = config.sampler;
+  const bool masked = o.mask != MaskDraw::kOff, as_model = masked == config.model.masked;
+  if (masked != plan.random_order)
+    log_warning(concat("objective.mask is ", enum_name(o.mask), ", model.masked ",
+                       config.model.masked ? "true" : "false", ", sampler.preset ", s.preset, ", sampler.mask ",
+                       enum_name(s.mask), ": the model will be sampled ",
+                       masked ? "without masks, but trained with" : "with masks, but trained without", "; --set ",
+                       as_model ? "sampler.preset=paper --set sampler.mask=auto" : "model.masked=",
+                       as_model ? ""
+                       : masked ? "true"
+                                : "false"));
+  const int64_t sampled = sampled_visible_level(s, config.model);
+  if (!plan.random_order || sampled == config.model.visible_level) return;
+  const std::string training =
+      concat("objective.mask is ", enum_name(o.mask), ", objective.visible_level is ", o.visible_level);
+  log_warning(concat(training, ", sampler.", sampled > 0 ? concat("visible_level ", sampled) : "preset " + s.preset,
+                     ": the sampler stored with the model will hide other tokens than training did"));
 }
 
 void run(Arguments& a) {
@@ -215,8 +225,9 @@ void run(Arguments& a) {
                 config.model.classes, "; use --set model.classes=", classes);
     for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
   }
-  make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
-  check_masks(config);
+  const Plan plan = make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
+  check_masks(config, plan);
+  if (const auto warning = noise_warning(plan)) log_warning(*warning);
 
   std::unique_ptr<FarModel> model = first_weights(a, config);
   model->params().to(device, at::kFloat);

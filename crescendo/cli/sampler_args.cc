@@ -15,7 +15,7 @@ void SamplerArgs::add(CLI::App& command) {
   command.add_flag("--no-mask", no_mask, "all tokens visible from the start")->group(group);
   command
       .add_option("--visible-level", visible_level,
-                  "level from which on no token is hidden in mask mode; 0: the last steps hide some")
+                  "level from which on no token is hidden in mask mode; 0: that of the training, if any")
       ->group(group);
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
   command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);

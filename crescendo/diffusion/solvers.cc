@@ -204,6 +204,21 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
   fail("solve: no solver number ", static_cast<int>(solver));
 }
 
+ErrorGain error_gain(Solver solver, const Schedule& s) {
+  const Tensor zero = at::zeros({1, 1}, at::kDouble);  // all is linear in the error
+  const int64_t noisiest = s.steps() - 1;
+  Tensor first_step;
+  const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
+    if (i == noisiest) return {at::ones_like(zero), zero};
+    if (!first_step.defined()) first_step = x;
+    return {x * std::sqrt(1 - s.alpha_bar[static_cast<size_t>(i)]), zero};
+  };
+  const StepNoiseFn no_noise = [&](int64_t) { return zero; };
+  const Tensor result = solve(solver, denoise, s, zero, no_noise, /*temperature=*/1);
+  const auto size = [](const Tensor& x) { return std::abs(x.item<double>()); };
+  return {size(first_step.defined() ? first_step : result), size(result)};
+}
+
 Schedule solver_schedule(Solver solver, int64_t steps, int64_t start, int64_t end) {
   constexpr int64_t kTop = kTrainingTimesteps - 1, kDeterministicStart = 980;
   if (start == 0) start = solver == Solver::kDdpm ? kTop : kDeterministicStart;

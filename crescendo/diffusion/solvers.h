@@ -52,6 +52,14 @@ Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& schedule, Ten
 Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& schedule, Tensor x, const StepNoiseFn& noise,
              double temperature);
 
+// By how much an error in the first eps is multiplied: in the x that the first step makes (by ddpm from t = 999 316 at
+// T = 100, 822 at 40, 4485 at 8), and in the result, where every later eps is the best one for data of unit variance.
+// Noise that is added makes a solver forget: of the 316 ddpm leaves 5, ddim 311.
+struct ErrorGain {
+  double first_step, result;
+};
+ErrorGain error_gain(Solver solver, const Schedule& schedule);
+
 // The respacing of a solver: `steps` timesteps from `end` to `start`, spread by log_snr for DPM-Solver++. A start of 0
 // is the solver's own: 999 for DDPM, as published, 980 for the others. At t = 999 an error of the head in eps is
 // multiplied by 316 (T = 100) up to 4485 (T = 8), at 960 by less than one, so a model that has not been trained for

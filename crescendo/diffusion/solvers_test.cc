@@ -223,6 +223,26 @@ TEST(Solvers, TemperatureZeroAddsNothing) {
   EXPECT_TRUE(at::equal(run(1), run(2)));
 }
 
+// Of the first step posterior_mean_coef1 sqrt(1 / alpha_bar - 1); of the result as computed apart from this program.
+TEST(Solvers, ErrorGain) {
+  const struct {
+    Solver solver;
+    int64_t steps, start;
+    double first_step, result;
+  } expected[] = {{Solver::kDdpm, 100, 999, 316.21, 4.928},  {Solver::kDdpm, 40, 999, 821.97, 33.297},
+                  {Solver::kDdpm, 25, 999, 1327.21, 86.81},  {Solver::kDdpm, 4, 998, 319.12, 158.71},
+                  {Solver::kDdim, 100, 999, 315.22, 311.37}, {Solver::kDdim, 12, 990, 9.97, 9.021},
+                  {Solver::kDpm2m, 4, 999, 157.11, 7698.5},  {Solver::kDpm2m, 12, 980, 1.16, 0.181},
+                  {Solver::kDpm2mSde, 8, 999, 31.59, 0.034}, {Solver::kDdim, 2, 980, 33.75, 33.754}};
+  for (const auto& e : expected) {
+    const ErrorGain gain = error_gain(e.solver, solver_schedule(e.solver, e.steps, e.start));
+    EXPECT_NEAR(gain.first_step, e.first_step, 1e-3 * e.first_step + 0.005) << enum_name(e.solver) << " " << e.steps;
+    EXPECT_NEAR(gain.result, e.result, 1e-3 * e.result + 0.0005) << enum_name(e.solver) << " " << e.steps;
+  }
+  EXPECT_NEAR(error_gain(Solver::kDdpm, schedule_of({999})).result, 20291.2, 0.1);
+  EXPECT_NEAR(error_gain(Solver::kDdpm, respace(8)).first_step, 4484.7, 0.1);
+}
+
 TEST(Solvers, SchedulesStartWhereTheSolverWants) {
   EXPECT_EQ(solver_schedule(Solver::kDdpm, 100).timesteps, respaced_timesteps(100));
   for (const int64_t steps : {2, 8, 50, 100}) {

@@ -20,6 +20,11 @@ void ModelConfig::validate() const {
   positive("latent_width", latent_width, 1 << 12);
   positive("patch", patch, std::min(latent_height, latent_width));
   positive("levels", levels, std::min(latent_height, latent_width));
+  check(visible_level >= 0 && visible_level <= levels, "model: visible_level must be in 0..", levels, ", got ",
+        visible_level);
+  check(level_input() || (visible_level == 0 && predicts == Target::kClean),
+        "model: MAR has no frequency levels, so visible_level must be 0 and predicts clean, got ", visible_level,
+        " and ", enum_name(predicts));
   check(encoder_blocks >= 0 && decoder_blocks >= 0 && encoder_blocks + decoder_blocks <= 1 << 10,
         "model: encoder_blocks and decoder_blocks must be in 0..1024, got ", encoder_blocks, " and ", decoder_blocks);
   check(head_dim >= 0 && head_dim <= 1 << 12, "model: head_dim must be in 0..4096, got ", head_dim);

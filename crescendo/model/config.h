@@ -17,6 +17,12 @@ constexpr auto enum_table(ModelKind) {
                     EnumName{ModelKind::kMarClass, "mar-class"}};
 }
 
+// What the head was trained to predict: the latent itself, or the next level's low-pass of it.
+enum class Target { kClean, kNextLevel };
+constexpr auto enum_table(Target) {
+  return std::array{EnumName{Target::kClean, "clean"}, EnumName{Target::kNextLevel, "next-level"}};
+}
+
 struct ModelConfig {
   ModelKind kind = ModelKind::kFarClass;
   int64_t width = 768;  // D
@@ -37,7 +43,10 @@ struct ModelConfig {
   int64_t classes = 1000;
   int64_t text_hidden = 0;  // width of the text encoder's states (text models)
   int64_t text_length = 0;  // N
-  bool masked = true;       // trained with masks; changes how it should be sampled, not a shape
+  // How it was trained, which changes no shape but how it should be sampled.
+  bool masked = true;         // with masks
+  int64_t visible_level = 0;  // of masks by level (hidden_at_level in order/plan.h); 0: of other masks
+  Target predicts = Target::kClean;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
@@ -61,6 +70,11 @@ struct ModelConfig {
     v("text_hidden", s.text_hidden, "width of the text states (text models)");
     v("text_length", s.text_length, "text positions (text models)");
     v("masked", s.masked, "trained with masked tokens");
+    v("visible_level", s.visible_level,
+      "trained with masks that follow a cosine over the levels, up to this one, from which on no token is hidden; 0: "
+      "with other masks");
+    v("predicts", s.predicts,
+      "what it was trained to predict: clean (the latent itself) or next-level (its next low-pass)");
   }
 
   int64_t grid_height() const { return latent_height / patch; }

@@ -274,6 +274,12 @@ TEST(ModelConfig, ErrorsNameTheSize) {
                     c.buffer_size = 4;
                   }),
                   "buffer_size must be 0, got 4");
+  EXPECT_CONTAINS(error([](ModelConfig& c) { c.visible_level = 17; }), "visible_level must be in 0..16, got 17");
+  EXPECT_CONTAINS(error([](ModelConfig& c) {
+                    c.kind = ModelKind::kMarClass;
+                    c.predicts = Target::kNextLevel;
+                  }),
+                  "MAR has no frequency levels");
   ModelConfig().validate();
   tiny_config(ModelKind::kFarText).validate();
   EXPECT_CONTAINS(test::usage_error_of([] { model_preset("far-x"); }),
@@ -288,6 +294,11 @@ TEST(ModelConfig, RoundTripsThroughJson) {
     EXPECT_TRUE(fields_equal(back, c));
     EXPECT_EQ(back.kind, kind);
   }
+  // What an older file does not say.
+  ModelConfig old;
+  value_from_json(old, Json{{"width", 64}}, "config");
+  EXPECT_EQ(old.predicts, Target::kClean);
+  EXPECT_EQ(old.visible_level, 0);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/diffusion/gaussian.h"
+#include "crescendo/order/plan.h"
 
 namespace crescendo {
 
@@ -25,13 +26,8 @@ int64_t draw_level(const ObjectiveOptions& o, uint64_t seed, int64_t levels) {
   return std::min(levels - 1, static_cast<int64_t>(static_cast<double>(levels) * std::pow(u, o.level_power)));
 }
 
-// A ratio in [low, 1]; with kCosine what the cosine schedule of the sampler hides while it is at this level.
+// A ratio in [low, 1].
 double draw_mask_ratio(const ObjectiveOptions& o, int64_t level, int64_t levels, Rng& rng) {
-  if (o.mask == MaskDraw::kCosine) {
-    const int64_t end = o.visible_level > 0 ? o.visible_level : levels;
-    if (level >= end) return 0;
-    return std::cos(std::numbers::pi / 2 * (static_cast<double>(level) + rng.uniform()) / static_cast<double>(end));
-  }
   const double low = mask_ratio_min(o, level, levels);
   if (o.mask == MaskDraw::kUniform) return rng.uniform(low, 1.0);
   constexpr double kStd = 0.25;
@@ -39,6 +35,13 @@ double draw_mask_ratio(const ObjectiveOptions& o, int64_t level, int64_t levels,
     const double ratio = 1.0 - kStd * std::abs(rng.normal());
     if (ratio >= low) return ratio;
   }
+}
+
+// How many tokens of an image are hidden.
+int64_t draw_hidden(const ObjectiveOptions& o, int64_t tokens, int64_t level, int64_t levels, Rng& rng) {
+  if (o.mask == MaskDraw::kCosine) return hidden_at_level(tokens, level, trained_visible_level(o, levels));
+  const double ratio = draw_mask_ratio(o, level, levels, rng);
+  return std::min(tokens, static_cast<int64_t>(std::ceil(static_cast<double>(tokens) * ratio)));
 }
 
 int64_t draw_timestep(const ObjectiveOptions& o, Rng& rng) {
@@ -85,11 +88,10 @@ Draws draw(const ObjectiveOptions& o, const ModelConfig& m, const std::vector<ui
       Rng(seed, Draw::kDiffusion).fill_normal({noise + static_cast<size_t>(b) * numbers, numbers});
       if (!missing) continue;
       Rng ratio_rng(shared, Draw::kMask);
-      const double ratio = draw_mask_ratio(o, leveled ? levels[b] : 0, m.levels, ratio_rng);
-      const auto hidden = static_cast<int64_t>(std::ceil(static_cast<double>(tokens) * ratio));
+      const int64_t hidden = draw_hidden(o, tokens, leveled ? levels[b] : 0, m.levels, ratio_rng);
       std::iota(order.begin(), order.end(), int64_t{0});
       Rng(seed, Draw::kOrder).shuffle(std::span(order));
-      for (int64_t i = 0; i < std::min(hidden, tokens); ++i) missing[b * tokens + order[static_cast<size_t>(i)]] = true;
+      for (int64_t i = 0; i < hidden; ++i) missing[b * tokens + order[static_cast<size_t>(i)]] = true;
     }
   });
   return d;
@@ -157,6 +159,11 @@ ObjectiveOptions published_objective() {
   o.mask_min_high = 0.7 * 15 / 16;
   o.level_weight = false;
   return o;
+}
+
+int64_t trained_visible_level(const ObjectiveOptions& o, int64_t levels) {
+  if (o.mask != MaskDraw::kCosine) return 0;
+  return o.visible_level > 0 ? o.visible_level : levels;
 }
 
 double level_weight(int64_t level, int64_t levels) {

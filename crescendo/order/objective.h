@@ -13,10 +13,6 @@
 
 namespace crescendo {
 
-enum class Target { kClean, kNextLevel };
-constexpr auto enum_table(Target) {
-  return std::array{EnumName{Target::kClean, "clean"}, EnumName{Target::kNextLevel, "next-level"}};
-}
 enum class LevelDraw { kImage, kBatch };
 constexpr auto enum_table(LevelDraw) {
   return std::array{EnumName{LevelDraw::kImage, "image"}, EnumName{LevelDraw::kBatch, "batch"}};
@@ -59,12 +55,12 @@ struct ObjectiveOptions {
     v("level_draw", s.level_draw, "a level per image or one per batch");
     v("level_power", s.level_power, "levels are drawn as F u^power, u uniform; above 1 favours low levels");
     v("mask", s.mask,
-      "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (what a "
-      "sampler meets at level i, r_i unused)");
+      "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (r_i "
+      "unused: as many tokens as the sampler hides at level i)");
     v("mask_min_low", s.mask_min_low, "r_i at the lowest level");
     v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
     v("visible_level", s.visible_level,
-      "with cosine: level from which on no token is hidden, as the sampler's option of that name; 0 is F");
+      "with cosine: level from which on no token is hidden, while sampling, too; 0 is F");
     v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
     v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
     v("posterior_std", s.posterior_std,
@@ -89,6 +85,9 @@ struct ObjectiveOptions {
 
 ObjectiveOptions paper_objective();
 ObjectiveOptions published_objective();
+
+// The model's visible_level after training with these masks: 0 unless they follow the cosine.
+int64_t trained_visible_level(const ObjectiveOptions& options, int64_t levels);
 
 // w_i = 1 + sin(pi/2 i/F), where i = level + 1 is the level predicted from input `level`.
 double level_weight(int64_t level, int64_t levels);

@@ -10,7 +10,9 @@
 #include <set>
 
 #include "crescendo/core/rng.h"
+#include "crescendo/core/torch_compat.h"
 #include "crescendo/diffusion/gaussian.h"
+#include "crescendo/order/plan.h"
 #include "tests/support.h"
 #include "tests/tiny_model.h"
 
@@ -198,6 +200,20 @@ TEST(Objective, NextLevelTargetIsTheImageAtTheTop) {
   EXPECT_LT(top, 32);
 }
 
+// An untrained model answers zero in any precision, so what is left of the loss is the filter, the schedule and the
+// noise, and none of these is in bf16.
+TEST(Objective, FilterAndScheduleAreInFp32) {
+  const at::NoGradGuard no_grad;
+  for (const Target target : {Target::kClean, Target::kNextLevel}) {
+    const Batch batch(16, tiny_config(), FarModel::random(tiny_config(), 1));
+    ObjectiveOptions o = plain();
+    o.target = target;
+    const Tensor exact = batch(o).image_loss;
+    const Autocast autocast(at::kCPU, at::kBFloat16);
+    EXPECT_LT(relative_l2(batch(o).image_loss, exact), 1e-6) << enum_name(target);
+  }
+}
+
 TEST(Objective, WeightsFollowThePaper) {
   for (const auto& [level, weight] : {std::pair{0, 1.0980171}, {3, 1.3826834}, {7, 1.7071068}, {15, 2.0}})
     EXPECT_NEAR(level_weight(level, 16), weight, 1e-6);
@@ -299,16 +315,19 @@ TEST(Objective, PresetsDifferAsDocumented) {
 
 // Levels and shares of hidden tokens of 4000 images: 8 levels, 16 tokens.
 struct Shares {
+  static ModelConfig config() {
+    ModelConfig c = tiny_config();
+    c.latent_channels = 1;
+    c.latent_height = c.latent_width = c.levels = 8;
+    c.patch = 2;
+    c.encoder_blocks = c.decoder_blocks = 0;
+    return c;
+  }
   explicit Shares(ObjectiveOptions o) {
     const at::NoGradGuard no_grad;
-    ModelConfig config = tiny_config();
-    config.latent_channels = 1;
-    config.latent_height = config.latent_width = config.levels = 8;
-    config.patch = 2;
-    config.encoder_blocks = config.decoder_blocks = 0;
     o = plain(o);
     o.diffusion_batch_mul = 1;
-    const ObjectiveResult r = Batch(kImages, config)(o);
+    const ObjectiveResult r = Batch(kImages, config())(o);
     levels = r.levels;
     missing = r.missing;
   }
@@ -361,25 +380,35 @@ TEST(Objective, TruncatedNormalMaskRatio) {
   }
 }
 
-// Level i meets what the sampler's cosine hides between steps i and i + 1, or between levels up to the visible one.
-TEST(Objective, CosineMaskRatio) {
+// At every level as many tokens are hidden as the sampler of such a model hides there, in however many steps.
+TEST(Objective, CosineMasksAreTheSamplers) {
   for (const int64_t visible_level : {0, 5}) {
     ObjectiveOptions o;
     o.mask = MaskDraw::kCosine;
     o.visible_level = visible_level;
+    ModelConfig model = Shares::config();
+    model.visible_level = trained_visible_level(o, model.levels);
+    EXPECT_EQ(model.visible_level, visible_level ? visible_level : 8);
     const Shares s(o);
-    const int64_t end = visible_level ? visible_level : 8;
-    const auto edge = [&](int64_t i) {
-      return std::cos(std::numbers::pi / 2 * static_cast<double>(i) / static_cast<double>(end));
-    };
-    for (int64_t i = 0; i < end; ++i) {
-      const double low = s.at_level(i).min().item<double>(), high = s.at_level(i).max().item<double>();
-      EXPECT_GE(low, edge(i + 1)) << i;
-      EXPECT_LE(high, edge(i) + kCeil) << i;
-      EXPECT_GT(high - low, 0.9 * (edge(i) - edge(i + 1)) - kCeil) << i;
+    for (const int64_t steps : {1, 2, 3, 5, 8}) {
+      SamplerOptions sampler;
+      sampler.steps = steps;
+      for (const Step& step : make_plan(sampler, model).steps) {
+        const Tensor share = s.at_level(static_cast<int64_t>(step.level));
+        EXPECT_EQ(share.min().item<double>(), static_cast<double>(step.masked) / 16) << step.level;
+        EXPECT_EQ(share.max().item<double>(), static_cast<double>(step.masked) / 16) << step.level;
+      }
     }
-    for (int64_t i = end; i < 8; ++i) EXPECT_EQ(s.at_level(i).max().item<double>(), 0) << i;
   }
+  EXPECT_EQ(trained_visible_level({}, 8), 0);
+}
+
+// The case that was seen: 256 tokens, the paper's ten of sixteen levels.
+TEST(Objective, TheSamplerHidesNothingThatTrainingDoesNot) {
+  ModelConfig model;
+  model.visible_level = 16;
+  for (const Step& step : make_plan({}, model).steps)
+    EXPECT_EQ(step.masked, hidden_at_level(256, static_cast<int64_t>(step.level), 16)) << step.level;
 }
 
 TEST(Objective, MaskOffHidesNothing) {

@@ -85,7 +85,7 @@ std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
   return out;
 }
 
-// Those of the outer steps: as asked for, the preset's, or spread evenly.
+// Those of the outer steps: as asked for, the preset's, or spread evenly. Of a model that predicts the next level, all.
 std::vector<int64_t> levels_of(const SamplerOptions& o, const Preset& preset, const ModelConfig& model) {
   constexpr int64_t kPaperSteps = 10;
   if (!o.levels.empty()) return o.levels;
@@ -99,17 +99,25 @@ std::vector<int64_t> levels_of(const SamplerOptions& o, const Preset& preset, co
     check_usage(preset.levels_yield, "preset ", o.preset, " needs more than the ", model.levels,
                 " levels of this model; use --preset paper");
   }
-  const int64_t steps = o.steps ? o.steps : std::min(given > 0 ? given : kPaperSteps, model.levels);
+  const int64_t usual = given > 0 ? given : model.predicts == Target::kNextLevel ? model.levels : kPaperSteps;
+  const int64_t steps = o.steps ? o.steps : std::min(usual, model.levels);
   check_usage(steps <= model.levels, "steps must be in 1..", model.levels, " (this model has ", model.levels,
               " levels), got ", steps);
   return spread_levels(steps, model.levels);
 }
 
-// On entering step k, in mask mode: a cosine over the steps, or over the levels up to the visible one.
-int64_t hidden_tokens(const SamplerOptions& o, int64_t tokens, int64_t k, const std::vector<int64_t>& levels) {
-  if (o.visible_level == 0 || k == 0) return cosine_masked(tokens, k, static_cast<int64_t>(levels.size()));
-  const int64_t level = levels[static_cast<size_t>(k)];
-  return level < o.visible_level ? cosine_masked(tokens, level, o.visible_level) : 0;
+// A model that predicts the next level makes every level of the one before, and its prediction is filtered already.
+void check_every_level(const SamplerOptions& o, const std::vector<int64_t>& levels, const ModelConfig& model) {
+  bool every = static_cast<int64_t>(levels.size()) == model.levels;
+  for (size_t k = 0; k < levels.size(); ++k) every = every && levels[k] == static_cast<int64_t>(k);
+  check_usage(every, "this model predicts the next level, so it takes a step at each of its levels, 0..",
+              model.levels - 1, "; got ", levels.size(), " steps of preset ", o.preset, ", the last at level ",
+              levels.back(), "; leave out --levels, and use --preset paper or --steps ", model.levels);
+  check_usage(o.filter == FilterChoice::kModel,
+              "this model predicts the next level, which is filtered already; --filter does not apply");
+  check_usage(o.draft_timestep == 0,
+              "this model predicts the next level, of which the last prediction is no draft; --draft-timestep does not "
+              "apply");
 }
 
 void check_options(const SamplerOptions& o, const ModelConfig& model) {
@@ -163,8 +171,8 @@ Plan mar_plan(const SamplerOptions& o, const std::vector<int64_t>& inner, const 
   plan.keep_predicted = plan.random_order = true;
   int64_t masked = tokens;
   for (int64_t k = 0; k < steps; ++k) {
-    const int64_t left =
-        k + 1 == steps ? 0 : std::max<int64_t>(1, std::min(masked - 1, cosine_masked(tokens, k + 1, steps)));
+    // As published: at the last step, which takes all, guidance still counts one token as hidden.
+    const int64_t left = std::max<int64_t>(1, std::min(masked - 1, cosine_masked(tokens, k + 1, steps)));
     const double share = static_cast<double>(tokens - left) / static_cast<double>(tokens);
     const double s = o.cfg_schedule == CfgSchedule::kConstant ? o.cfg : 1 + (o.cfg - 1) * share;
     Step step;
@@ -184,6 +192,16 @@ int64_t cosine_masked(int64_t tokens, int64_t k, int64_t steps) {
   if (k == 0) return tokens;
   return static_cast<int64_t>(std::floor(static_cast<double>(tokens) *
                                          std::cos(kHalfPi * static_cast<double>(k) / static_cast<double>(steps))));
+}
+
+int64_t hidden_at_level(int64_t tokens, int64_t level, int64_t visible_level) {
+  return level < visible_level ? cosine_masked(tokens, level, visible_level) : 0;
+}
+
+int64_t sampled_visible_level(const SamplerOptions& o, const ModelConfig& model) {
+  if (o.visible_level > 0) return o.visible_level;
+  const bool as_trained = !find_preset(o.preset).mask.has_value();  // published masks run over the steps
+  return as_trained ? model.visible_level : 0;
 }
 
 int64_t Plan::inner_steps() const {
@@ -215,13 +233,20 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
     const std::vector<int64_t> levels = levels_of(o, preset, model);
     const bool mask = o.mask == MaskMode::kAuto ? preset.mask.value_or(model.masked) : o.mask == MaskMode::kOn;
     check_usage(mask || o.visible_level == 0, "visible_level says where masks end, and here is none; use --mask");
+    const bool filtered_already = model.predicts == Target::kNextLevel;
+    if (filtered_already) check_every_level(o, levels, model);
     const auto steps = static_cast<int64_t>(levels.size());
+    const int64_t visible_level = sampled_visible_level(o, model);
     plan.random_order = mask;
     for (int64_t k = 0; k < steps; ++k) {
       Step step;
-      step.level = static_cast<double>(levels[static_cast<size_t>(k)]);
-      if (k + 1 < steps) step.filter = levels[static_cast<size_t>(k + 1)];
-      step.masked = mask ? hidden_tokens(o, model.tokens(), k, levels) : 0;
+      const int64_t level = levels[static_cast<size_t>(k)];
+      step.level = static_cast<double>(level);
+      if (k + 1 < steps && !filtered_already) step.filter = levels[static_cast<size_t>(k + 1)];
+      // At first nothing is known, at whichever level.
+      if (mask)
+        step.masked = k > 0 && visible_level > 0 ? hidden_at_level(model.tokens(), level, visible_level)
+                                                 : cosine_masked(model.tokens(), k, steps);
       const bool constant =
           o.cfg_schedule == CfgSchedule::kConstant || (o.cfg_schedule == CfgSchedule::kPreset && preset.constant_cfg);
       const int64_t ramp = preset.ramp_reaches ? steps - 1 : steps;
@@ -254,6 +279,36 @@ Plan make_plan(const SamplerOptions& o, const ModelConfig& model) {
                 : o.filter == FilterChoice::kSpatial ? FilterType::kSpatial
                                                      : FilterType::kFourier;
   return plan;
+}
+
+std::optional<std::string> noise_warning(const Plan& plan) {
+  constexpr double kMostAtOnce = 850;  // the paper's first step has 822
+  constexpr double kMostInResult = 100;
+  constexpr double kMostSignal = 0.5;  // alpha_bar: t = 497 and below
+  double most = 1;
+  std::string warning;
+  for (size_t k = 0; k < plan.steps.size(); ++k) {
+    const Step& step = plan.steps[k];
+    const Schedule s = solver_schedule(plan.solver, step.inner_steps, step.start_timestep, step.end_timestep);
+    const std::string inner =
+        concat("outer step ", k + 1, " takes ", step.inner_steps, step.inner_steps == 1 ? " step" : " steps", " of ",
+               enum_name(plan.solver), " from t = ", s.timesteps.back());
+    if (!step.draft && s.alpha_bar.back() > kMostSignal)
+      return inner +
+             ", where a token is more picture than noise, but begins from noise alone: noise comes out; use a "
+             "higher --start-timestep, such as 980, and more than one of --diffusion-steps";
+    const ErrorGain gain = error_gain(plan.solver, s);
+    const double at_once = gain.first_step / kMostAtOnce, in_result = gain.result / kMostInResult;
+    if (std::max(at_once, in_result) <= most) continue;
+    most = std::max(at_once, in_result);
+    warning = concat(inner,
+                     at_once > 1 ? ", whose first multiplies an error of the model by "
+                                 : ", which multiply an error of the model by ",
+                     std::lround(at_once > 1 ? gain.first_step : gain.result), ": noise comes out; use ",
+                     step.draft ? "a lower --draft-timestep" : "--start-timestep 980",
+                     ", --preset fast, or more --diffusion-steps");
+  }
+  return warning.empty() ? std::nullopt : std::optional(warning);
 }
 
 Json plan_to_json(const Plan& plan) {

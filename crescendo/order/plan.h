@@ -98,8 +98,8 @@ struct SamplerOptions {
       "from the second outer step on, inner steps start at this timestep from the previous prediction; 0 is off");
     v("mask", s.mask, "mask mode; auto is how the model was trained");
     v("visible_level", s.visible_level,
-      "in mask mode, level from which on no token is hidden: the cosine runs over the levels up to it; 0 is the "
-      "preset's, which runs over the steps");
+      "in mask mode, level from which on no token is hidden: the cosine runs over the levels up to it; 0 is what the "
+      "model was trained with, or over the steps");
     v("filter", s.filter, "low-pass filter; model is the one it was trained with");
   }
 };
@@ -107,11 +107,23 @@ struct SamplerOptions {
 // Throws a usage error where options contradict each other, the preset or the model.
 Plan make_plan(const SamplerOptions& options, const ModelConfig& model);
 
+// One line on a plan that draws noise, and what to do instead: where an error of the head in its first eps is
+// multiplied by more than the paper's first step does (822), or by hundreds in the result, or where inner steps begin
+// at a timestep that has more of the picture than of noise. Null where all is well.
+std::optional<std::string> noise_warning(const Plan& plan);
+
+// Level up to which the masks of these options go by level; 0: they run over the steps.
+int64_t sampled_visible_level(const SamplerOptions& options, const ModelConfig& model);
+
 std::vector<std::string> sampler_preset_names();
 Json plan_to_json(const Plan& plan);
 
 // Tokens hidden on entering step k of S when revealing follows the cosine (paper, section 4.3; MaskGIT): all at k = 0,
 // floor(L cos(pi/2 k/S)) after that.
 int64_t cosine_masked(int64_t tokens, int64_t k, int64_t steps);
+
+// Tokens hidden at a level where masks go by level, in training (MaskDraw::kCosine) as while sampling: the cosine over
+// the levels below `visible_level`, and none from there on.
+int64_t hidden_at_level(int64_t tokens, int64_t level, int64_t visible_level);
 
 }  // namespace crescendo

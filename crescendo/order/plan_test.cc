@@ -229,6 +229,121 @@ TEST(Plan, VisibleLevelEndsTheMasks) {
   EXPECT_EQ(masked(make_plan(o, {})), over_levels);
 }
 
+// A model that was trained by level is sampled by level, whichever steps there are; what was published goes by steps.
+TEST(Plan, MasksAreThoseOfTheTraining) {
+  ModelConfig model;
+  model.visible_level = 10;
+  SamplerOptions o;
+  o.levels = {0, 2, 5, 9, 10, 15};
+  for (const char* preset : {"paper", "fast", "turbo"}) {
+    o.preset = preset;
+    EXPECT_EQ(masked(make_plan(o, model)), (Ints{256, 243, 181, 40, 0, 0})) << preset;
+  }
+  EXPECT_EQ(sampled_visible_level(o, model), 10);
+  o.visible_level = 5;  // asked for
+  EXPECT_EQ(masked(make_plan(o, model)), (Ints{256, 207, 0, 0, 0, 0}));
+  for (const char* preset : {"published-mask", "published-t2i"})
+    EXPECT_EQ(masked(plan_of(preset, model)), masked(plan_of(preset))) << preset;
+  o.preset = "published-mask";
+  o.visible_level = 0;
+  EXPECT_EQ(sampled_visible_level(o, model), 0);
+  EXPECT_EQ(masked(plan_of("published-nomask", model)), Ints(10, 0));
+}
+
+TEST(Plan, AModelOfTheNextLevelTakesEveryLevelAndNoFilter) {
+  for (const int64_t most : {1, 5, 16}) {
+    ModelConfig model;
+    model.levels = most;
+    model.predicts = Target::kNextLevel;
+    Ints every;
+    for (int64_t i = 0; i < most; ++i) every.push_back(i);
+    SamplerOptions o;
+    const auto expect_every = [&] {
+      const Plan p = make_plan(o, model);
+      EXPECT_EQ(levels(p), every);
+      EXPECT_EQ(filters(p), Ints(static_cast<size_t>(most), -1));
+    };
+    expect_every();
+    o.levels = every;
+    expect_every();
+    o.levels = {};
+    o.steps = most;
+    expect_every();
+    o.preset = "fast";
+    expect_every();
+  }
+  ModelConfig model;
+  model.predicts = Target::kNextLevel;
+  const auto refused = [&](auto change) {
+    SamplerOptions o;
+    change(o);
+    return usage_error_of([&] { make_plan(o, model); });
+  };
+  const char* message = "this model predicts the next level, so it takes a step at each of its levels, 0..15; got ";
+  EXPECT_CONTAINS(refused([](auto& o) { o.steps = 10; }), concat(message, "10 steps of preset paper"));
+  EXPECT_CONTAINS(refused([](auto& o) { o.levels = {0, 4, 9}; }), concat(message, "3 steps"));
+  for (const char* preset : {"fast", "turbo", "published-nomask", "published-mask", "published-t2i"})
+    EXPECT_CONTAINS(refused([&](auto& o) { o.preset = preset; }), message) << preset;
+  EXPECT_CONTAINS(refused([](auto& o) { o.filter = FilterChoice::kFourier; }), "--filter does not apply");
+  EXPECT_CONTAINS(refused([](auto& o) { o.draft_timestep = 500; }), "--draft-timestep does not apply");
+}
+
+// ddpm from t = 999 in few steps, and what comes to the same.
+TEST(Plan, WarnsOfNoise) {
+  const auto warning = [](auto change, const ModelConfig& model = {}) {
+    SamplerOptions o;
+    change(o);
+    return noise_warning(make_plan(o, model)).value_or("");
+  };
+  for (const auto& preset : sampler_preset_names()) {
+    const auto as_it_is = [&](auto& o) { o.preset = preset; };
+    EXPECT_EQ(warning(as_it_is, preset == "mar" ? mar() : ModelConfig()), "") << preset;
+  }
+  EXPECT_CONTAINS(warning([](auto& o) { o.diffusion_steps = {25}; }),
+                  "outer step 1 takes 25 steps of ddpm from t = 999, whose first multiplies an error of the model by "
+                  "1327: noise comes out; use --start-timestep 980");
+  EXPECT_CONTAINS(warning([](auto& o) { o.diffusion_steps = {60, 8}; }), "outer step 10 takes 8 steps");
+  EXPECT_CONTAINS(warning([](auto& o) { o.preset = "mar", o.diffusion_steps = {20}; }, mar()), "by 1674");
+  for (const Solver solver : {Solver::kDdim, Solver::kDpm2m, Solver::kDpm2mSde, Solver::kDpm3s}) {
+    const auto from = [&](int64_t start, int64_t end, int64_t steps) {
+      return [=](auto& o) {
+        o.solver = solver;
+        o.diffusion_steps = {steps};
+        o.start_timestep = start;
+        o.end_timestep = Ints{end};
+      };
+    };
+    const std::string name(enum_name(solver));
+    EXPECT_CONTAINS(warning(from(999, 0, 4)), "takes 4 steps of " + name + " from t = 999, wh");
+    EXPECT_EQ(warning(from(0, 0, 12)), "") << name;  // its own start
+    EXPECT_EQ(warning(from(980, 40, 12)), "") << name;
+    EXPECT_CONTAINS(warning(from(300, 0, 12)), "from t = 300, where a token is more picture than noise");
+    // By log SNR most of the steps are near t = 999, and none is long. DDIM forgets no error.
+    if (solver != Solver::kDdim) {
+      EXPECT_EQ(warning(from(999, 0, 12)), "") << name;
+    } else {
+      EXPECT_CONTAINS(warning(from(999, 0, 100)), "which multiply an error of the model by 311");
+    }
+  }
+  const auto ddpm = [&](int64_t steps, int64_t start, int64_t end) {
+    return warning([=](auto& o) {
+      o.diffusion_steps = {steps};
+      o.start_timestep = start;
+      o.end_timestep = Ints{end};
+    });
+  };
+  EXPECT_EQ(ddpm(40, 0, 0), "");  // as the paper's first
+  EXPECT_EQ(ddpm(25, 980, 0), "");
+  EXPECT_EQ(ddpm(8, 990, 0), "");
+  EXPECT_EQ(ddpm(25, 999, 500), "");  // the next timestep is as near as with 50 steps to 0
+  EXPECT_CONTAINS(ddpm(1, 0, 999), "by 20291");
+  EXPECT_CONTAINS(ddpm(1, 0, 0), "1 step of ddpm from t = 0, where");
+  EXPECT_CONTAINS(warning([](auto& o) { o.start_timestep = 980, o.draft_timestep = 999, o.diffusion_steps = {8}; }),
+                  "use a lower --draft-timestep");
+  // A draft is a picture to begin with.
+  EXPECT_EQ(warning([](auto& o) { o.draft_timestep = 300; }), "");
+}
+
 TEST(Plan, OptionsChangeSingleChoices) {
   SamplerOptions o;
   o.levels = {0, 4, 9};
@@ -373,7 +488,8 @@ TEST(Plan, MarRevealsEachTokenOnce) {
       EXPECT_EQ(m[k], std::max<int64_t>(1, std::min(m[k - 1] - 1, cosine)));
     }
     for (size_t k = 0; k < m.size(); ++k) {
-      const double left = k + 1 < m.size() ? static_cast<double>(m[k + 1]) : 0;
+      // The published count is at least one, at the last step, too: guidance does not reach s.
+      const double left = k + 1 < m.size() ? static_cast<double>(m[k + 1]) : 1;
       EXPECT_NEAR(p.steps[k].guidance, 1 + 2 * (256 - left) / 256, 1e-12);
       EXPECT_FALSE(p.steps[k].filter.has_value());
       EXPECT_EQ(p.steps[k].temperature, 1.0);

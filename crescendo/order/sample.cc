@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/finite.h"
 #include "crescendo/core/log.h"
 #include "crescendo/order/parts.h"
 
@@ -192,9 +193,13 @@ Tensor Sampler::execute(const Tensor& condition, const Plan& plan, const NoiseSo
         predicted = base.index_copy(0, rows, predicted);
       }
       tokens = draft = predicted.view({batch, tokens_per_image, channels});
+      check(all_finite(tokens), "the latents are NaN or infinite after outer step ", k + 1, " of ", steps,
+            ", whose guidance is ", step.guidance, " and temperature ", step.temperature,
+            "; a lower --cfg or --temperature may help, else look at the weights and at what was given");
 
       if (hooks.on_outer_step && !hooks.on_outer_step(k, unpatchify(tokens, m))) throw Stopped{};
       if (step.filter) tokens = patchify(lowpass(unpatchify(tokens, m), *step.filter), m.patch);
+      if (hooks.on_filtered) hooks.on_filtered(k, unpatchify(tokens, m));
       if (masked_next > 0 && !plan.keep_predicted) tokens = tokens.masked_fill((place < masked_next).unsqueeze(2), 0.0);
     }
   } catch (const Stopped&) {

@@ -23,6 +23,8 @@ struct SampleTimes {
 struct SampleHooks {
   // After outer step k: the full-band prediction (B, C, H, W), before the filter.
   std::function<bool(int64_t k, const Tensor& latents)> on_outer_step;
+  // After outer step k: what is left of it for the next step to see, before tokens are hidden (B, C, H, W).
+  std::function<void(int64_t k, const Tensor& latents)> on_filtered;
   // After each evaluation of the head, counted over the whole plan; where they run as one graph, after all of a step.
   std::function<bool(int64_t done, int64_t total)> on_inner_step;
   // The tokens entering outer step k, hidden ones zero: (B, L, C).
@@ -38,7 +40,8 @@ class Sampler {
   explicit Sampler(const FarModel& model, Execution execution = {});
 
   // `condition` is the model's class_condition or text_condition, (B, *, D). Returns latents (B, C, H, W) in the
-  // tokenizer's scaled units, or an undefined tensor where a hook stopped it.
+  // tokenizer's scaled units, or an undefined tensor where a hook stopped it. Throws where they are not finite after an
+  // outer step, which on a GPU is asked once a step.
   Tensor sample(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks = {});
 
  private:

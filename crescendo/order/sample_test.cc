@@ -49,14 +49,14 @@ void expect_published_sample(const std::string& name, const std::string& prefix,
   SampleHooks hooks;
   hooks.on_input = [&](int64_t k, const Tensor& tokens) {
     EXPECT_EQ(k, seen++);
-    EXPECT_LT(relative_l2(tokens, inputs[k]), 1e-4) << "entering step " << k;
+    EXPECT_LT(relative_l2(tokens, inputs[k]), 3e-5) << "entering step " << k;
     if (const auto masks = expected.find(prefix + "masks"); masks != expected.end()) {
       EXPECT_EQ(masks->second[k].sum().item<int64_t>(), 2 * plan.steps[static_cast<size_t>(k)].masked) << "step " << k;
     }
   };
   const Tensor latents = sample(*model, condition, plan, noise, hooks);
   EXPECT_EQ(seen, inputs.size(0));
-  EXPECT_LT(relative_l2(latents, expected.at(prefix + "latents")), 1e-4);
+  EXPECT_LT(relative_l2(latents, expected.at(prefix + "latents")), 3e-5);
 }
 
 TEST(Sample, MatchesThePublishedSamplerWithoutMasks) {

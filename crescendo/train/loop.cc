@@ -257,6 +257,7 @@ void Run::load() {
         kCheckpointFormat);
   TrainConfig saved;
   value_from_json(saved, parse_json(metadata("config"), name), "config");
+  saved.settle_model();  // an older one's model does not say what it was trained for
   check(fields_equal(saved.model, config_.model), name, " is of another model: ", value_to_json(saved.model).dump());
   check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed, name,
         " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
@@ -332,8 +333,10 @@ TensorMap take_text_encoder(TensorMap& weights) {
   return taken;
 }
 
-TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,
+TrainProgress train(FarModel& model, const TrainConfig& given, const LatentSource& data,
                     const std::filesystem::path& out, bool resume, const TrainHooks& hooks, TextEncoder* text_encoder) {
+  TrainConfig config = given;
+  config.settle_model();
   config.train.validate();
   config.objective.validate();
   check(config.model.is_text() || !text_encoder, "train: a class model has no text encoder");

@@ -235,6 +235,44 @@ TEST(Train, ResumingMustFit) {
   EXPECT_CONTAINS(error_of([&] { run(c, folder.path(), true); }), "not a training checkpoint");
 }
 
+// What the model is trained for follows from the objective, and older checkpoints do not say it of their model.
+TEST(Train, TheModelSaysWhatItIsTrainedFor) {
+  TrainConfig c = tiny_training();
+  c.settle_model();
+  EXPECT_EQ(c.model.predicts, Target::kClean);
+  EXPECT_EQ(c.model.visible_level, 0);
+  c.objective.target = Target::kNextLevel;
+  c.objective.mask = MaskDraw::kCosine;
+  TrainConfig settled = c;
+  settled.settle_model();
+  EXPECT_EQ(settled.model.predicts, Target::kNextLevel);
+  EXPECT_EQ(settled.model.visible_level, c.model.levels);
+  settled.settle_model();  // as a recipe read again
+  settled.objective.visible_level = 2;
+  EXPECT_CONTAINS(test::usage_error_of([&] { settled.settle_model(); }), "model.visible_level is 4, but trains to 2");
+  settled.model.visible_level = 0;
+  settled.objective.target = Target::kClean;
+  EXPECT_CONTAINS(test::usage_error_of([&] { settled.settle_model(); }),
+                  "model.predicts is next-level, but objective.target clean");
+  TrainConfig mar = c;
+  mar.model.kind = ModelKind::kMarClass;
+  EXPECT_CONTAINS(test::usage_error_of([&] { mar.settle_model(); }), "MAR has no frequency levels");
+
+  const test::TemporaryDirectory folder;
+  c.train.images = 8;
+  run(c, folder.path());
+  EXPECT_EQ(read_json(folder / "options.json")["model"]["predicts"], "next-level");
+  Safetensors old = checkpoint(folder.path());
+  Json config = Json::parse(old.metadata.at("config"));
+  for (const char* field : {"predicts", "visible_level"}) config["model"].erase(field);
+  old.metadata["config"] = config.dump();
+  TensorMap own;  // no longer views of the file that is written anew
+  for (const auto& [name, t] : old.tensors) own[name] = t.clone();
+  write_safetensors(folder / "checkpoint.safetensors", own, old.metadata);
+  c.train.images = 16;
+  EXPECT_EQ(run(c, folder.path(), true).images, 16);
+}
+
 TEST(Train, ASignalSavesAndStops) {
   const test::TemporaryDirectory folder;
   const TrainConfig c = tiny_training();

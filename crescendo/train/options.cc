@@ -25,6 +25,23 @@ void LoopOptions::validate() const {
               lr_schedule.end);
 }
 
+void TrainConfig::settle_model() {
+  const bool by_level = objective.mask == MaskDraw::kCosine;
+  check_usage(model.level_input() || (!by_level && objective.target == Target::kClean),
+              "MAR has no frequency levels: objective.mask=cosine and objective.target=next-level do not apply");
+  check_usage(objective.visible_level <= model.levels, "objective.visible_level must be in 0..", model.levels,
+              " for this model, got ", objective.visible_level);
+  const int64_t visible_level = trained_visible_level(objective, model.levels);
+  check_usage(model.visible_level == 0 || model.visible_level == visible_level, "model.visible_level is ",
+              model.visible_level, ", but trains to ", visible_level, " by objective.mask=", enum_name(objective.mask),
+              "; leave it out, or set it to 0");
+  check_usage(model.predicts == Target::kClean || model.predicts == objective.target, "model.predicts is ",
+              enum_name(model.predicts), ", but objective.target ", enum_name(objective.target),
+              "; leave out the first, which follows the second");
+  model.visible_level = visible_level;
+  model.predicts = objective.target;
+}
+
 std::vector<std::string> train_preset_names() { return {"paper", "published", "published-t2i"}; }
 
 TrainConfig train_preset(const std::string& name) {

@@ -59,6 +59,9 @@ struct TrainConfig {
     v("train", s.train, "how long and how fast");
     v("sampler", s.sampler, "the sampler written into the model");
   }
+  // Writes into `model` what it is trained for: predicts and visible_level, which follow from `objective`. Throws a
+  // usage error where the model says otherwise by itself, or cannot be trained so.
+  void settle_model();
 };
 
 std::vector<std::string> train_preset_names();

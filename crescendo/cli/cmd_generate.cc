@@ -6,6 +6,7 @@
 #include "crescendo/cli/sampler_args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/finite.h"
 #include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
@@ -33,6 +34,7 @@ struct Arguments {
   std::optional<uint64_t> seed;
   std::string out;
   std::string grid, strip;
+  std::optional<std::string> strip_of;
   std::string noise, latents_out, trace;
   bool no_decode = false;
   bool no_metadata = false;
@@ -87,6 +89,7 @@ std::vector<Asked> asked_for(const Arguments& a, const ModelInfo& info, Request&
       for (auto& prompt : read_prompts(a.prompts_file)) kinds.push_back({std::move(prompt)});
     if (!a.text_states.empty()) {
       request.text = get_tensor(read_safetensors(a.text_states).tensors, "text", a.text_states).to(at::kFloat);
+      check_finite(request.text, "text", a.text_states);
       check(request.text.dim() == 3, a.text_states, ": text must be [B, N, hidden], got ", request.text.sizes());
       for (int64_t i = 0; i < request.text.size(0); ++i) kinds.push_back({concat("text ", i)});
     }
@@ -144,8 +147,13 @@ void run(Arguments& a) {
   request.batch = a.batch;
   request.decode = !a.no_decode;
   request.strip = !a.strip.empty();
+  check_usage(request.strip || !a.strip_of, "--strip-of says what --strip FILE.png shows: give that, too");
+  if (a.strip_of) request.strip_of = parse_enum<StripOf>(*a.strip_of, "--strip-of");
   request.trace = !a.trace.empty();
-  if (!a.noise.empty()) request.noise = read_safetensors(a.noise).tensors;
+  if (!a.noise.empty()) {
+    request.noise = read_safetensors(a.noise).tensors;
+    check_finite(request.noise, a.noise);
+  }
   check_usage(request.decode || (a.grid.empty() && a.strip.empty() && a.out.empty()),
               "--no-decode makes no pictures: --out, --grid and --strip contradict it");
   check_usage(request.decode || !a.latents_out.empty() || !a.trace.empty(),
@@ -166,7 +174,8 @@ void run(Arguments& a) {
       (!a.out.empty() || (a.grid.empty() && a.strip.empty() && a.latents_out.empty() && a.trace.empty()));
   const std::string out = a.out.empty() ? "out" : a.out;
   const Json sampler_json = value_to_json(request.sampler);
-  if (a.common.dry_run)
+  if (a.common.dry_run) {
+    if (const auto warning = noise_warning(plan)) log_warning(*warning);
     return print_json({{"model", dir.string()},
                        {"images", size},
                        {"seed", seed},
@@ -176,6 +185,7 @@ void run(Arguments& a) {
                        {"int8", a.sampler.int8},
                        {"sampler", sampler_json},
                        {"plan", plan_to_json(plan)}});
+  }
   if (write_images) check_writable(out, !single_file);
   for (const auto& file : {a.grid, a.strip, a.latents_out, a.trace})
     if (!file.empty()) check_writable(file, false);
@@ -244,7 +254,7 @@ void run(Arguments& a) {
     std::vector<Image> images;
     GridOptions options;
     options.columns = static_cast<int64_t>(plan.steps.size());
-    for (size_t k = 0; k < plan.steps.size(); ++k) options.column_labels.push_back(concat("step ", k + 1));
+    options.column_labels = strip_labels(plan, request.strip_of, info.model);
     for (const Generated& g : kept) {
       images.insert(images.end(), g.strip.begin(), g.strip.end());
       options.row_labels.push_back(asked[static_cast<size_t>(g.index)].prompt);
@@ -299,7 +309,13 @@ void add_generate_command(CLI::App& app) {
   a->text_encoder.add(*command)->group(what);
   command->add_option("--out", a->out, "FILE.png for one picture, else a folder (default: out)")->group(output);
   command->add_option("--grid", a->grid, "FILE.png: all pictures on a labelled sheet")->group(output);
-  command->add_option("--strip", a->strip, "FILE.png: a row per picture, a column per outer step")->group(output);
+  command->add_option("--strip", a->strip, "FILE.png: a row per picture, a column per outer step, labelled by level")
+      ->group(output);
+  command
+      ->add_option("--strip-of", a->strip_of,
+                   "what --strip shows: predictions (default), or inputs: what the filter leaves of each for the next "
+                   "step")
+      ->group(output);
   command->add_flag("--no-metadata", a->no_metadata, "leave out of the PNG what makes it again")->group(output);
   command
       ->add_option("--noise", a->noise,

@@ -10,12 +10,14 @@
 #include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/finite.h"
 #include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/data/image_folder.h"
 #include "crescendo/data/transform.h"
 #include "crescendo/io/safetensors.h"
+#include "crescendo/pipeline/filtered.h"
 #include "crescendo/pipeline/model_dir.h"
 #include "crescendo/tokenizer/tiles.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
@@ -149,7 +151,7 @@ void run_train(const TrainArguments& a) {
 }
 
 //----------------------------------------------------------------------------
-// encode, decode, reconstruct
+// encode, decode, reconstruct, filter
 
 struct Arguments {
   CommonOptions common;
@@ -158,6 +160,8 @@ struct Arguments {
   int64_t size = 0;
   int64_t count = 0;
   int64_t tile = 0;
+  std::string filter = "both";
+  int64_t levels = 0;
 };
 
 struct Loaded {
@@ -180,6 +184,8 @@ Json resolved(const Arguments& a, const Loaded& loaded) {
           {"size", a.size},
           {"count", a.count},
           {"tile", a.tile},
+          {"filter", a.filter},
+          {"levels", a.levels},
           {"device", a.common.device},
           {"dtype", a.common.dtype}};
 }
@@ -199,12 +205,14 @@ Tensor named_tensor(const std::string& file, const std::string& name) {
   for (const auto& [known, tensor] : read.tensors) names += (names.empty() ? "" : ", ") + known;
   check(it != read.tensors.end(), file, " has no tensor '", name, "'; it has ", names.empty() ? "none" : names);
   check(it->second.is_floating_point(), file, ": ", name, " must hold floats, got ", it->second.scalar_type());
+  check_finite(it->second, name, file);
   return it->second;
 }
 
 constexpr int64_t kBatch = 8;
 
-// Runs `compute` over pieces of the first dimension, so that memory does not grow with the input.
+// Runs `compute` over pieces of the first dimension, so that memory does not grow with the input. Throws where what
+// comes out is not finite.
 Tensor in_batches(const Tensor& all, const char* title, const std::function<Tensor(const Tensor&)>& compute) {
   check(all.dim() == 4 && all.size(0) > 0, title, " needs a tensor of 4 dimensions with at least one row, got ",
         all.sizes());
@@ -212,7 +220,11 @@ Tensor in_batches(const Tensor& all, const char* title, const std::function<Tens
   Progress progress(title);
   std::vector<Tensor> parts;
   for (int64_t first = 0; first < all.size(0); first += kBatch) {
-    parts.push_back(compute(all.slice(0, first, std::min(all.size(0), first + kBatch))).to(at::kCPU));
+    const Tensor some = all.slice(0, first, std::min(all.size(0), first + kBatch));
+    parts.push_back(compute(some).to(at::kCPU));
+    if (!all_finite(parts.back()))
+      fail(title, " made NaN or infinite numbers of row ", first, " and those after it, whose largest number is ",
+           some.abs().max().item<double>(), "; numbers about as large as 1 are wanted");
     progress.update(static_cast<double>(std::min(all.size(0), first + kBatch)) / static_cast<double>(all.size(0)),
                     concat(std::min(all.size(0), first + kBatch), " of ", all.size(0)));
     check(!interrupted(), "stopped");
@@ -366,6 +378,52 @@ void run_reconstruct(const Arguments& a) {
   std::printf("%6.2f dB  over all, %s\n", byte_psnr(total / n), a.out.c_str());
 }
 
+// Frequency levels of the model that a tokenizer belongs to; 0 where it stands alone.
+int64_t levels_beside(const fs::path& tokenizer) {
+  const fs::path model = tokenizer.parent_path();
+  return tokenizer.filename() == "tokenizer" && is_model_dir(model) ? load_model_info(model).model.levels : 0;
+}
+
+// Pictures under the filters of the paper at every level: a row per picture and filter, a column per level.
+void run_filter(const Arguments& a) {
+  check_picture_name(a.out, "--out");
+  std::vector<FilterType> filters{FilterType::kSpatial, FilterType::kFourier};
+  if (a.filter != "both") filters = {parse_enum<FilterType>(a.filter, "--filter")};
+  const Loaded loaded = load(a);
+  constexpr int64_t kPaperLevels = 16;
+  const int64_t beside = levels_beside(loaded.folder), levels = a.levels > 0 ? a.levels
+                                                                : beside > 0 ? beside
+                                                                             : kPaperLevels;
+  if (a.common.dry_run) {
+    Json plan = resolved(a, loaded);
+    plan["levels"] = levels;
+    return print_json(plan);
+  }
+  check_writable(a.out, false);
+  catch_interrupts();
+  GridOptions grid;
+  grid.columns = levels;
+  for (int64_t level = 1; level <= levels; ++level) grid.column_labels.push_back(concat("level ", level));
+  const std::vector<Picture> pictures = read_pictures(a, loaded.vae->config().factor());
+  const size_t rows = pictures.size() * filters.size();
+  std::vector<Image> shown;
+  Progress progress("filter");
+  for (const Picture& p : pictures)
+    for (const FilterType filter : filters) {
+      check(!interrupted(), "stopped");
+      const std::vector<Image> row = filtered_pictures(*loaded.vae, p.image, filter, levels);
+      shown.insert(shown.end(), row.begin(), row.end());
+      grid.row_labels.push_back(concat(fs::path(p.name).filename().string(), " ", enum_name(filter)));
+      progress.update(static_cast<double>(grid.row_labels.size()) / static_cast<double>(rows),
+                      concat(grid.row_labels.size(), " of ", rows));
+    }
+  progress.finish();
+  make_parent(a.out);
+  write_png(a.out, make_grid(shown, grid));
+  if (a.common.json) return print_json({{"out", a.out}, {"levels", levels}, {"rows", grid.row_labels}});
+  log_info("wrote " + a.out);
+}
+
 }  // namespace
 
 //----------------------------------------------------------------------------
@@ -457,6 +515,21 @@ void add_tokenizer_command(CLI::App& app) {
                {"tokenizer reconstruct shapes:seed=3 --count 8 --out pairs.png",
                 "tokenizer reconstruct photos/ --model runs/photos/tokenizer --size 128 --out pairs.png"});
   reconstruct->callback([r] { run_reconstruct(*r); });
+
+  const auto f = std::make_shared<Arguments>();
+  CLI::App* filter = add("filter", "Images under the low-pass filters at every frequency level", f,
+                         "image files, folders of them, or shapes", "picture of all levels, a .png");
+  filter->add_option("--filter", f->filter, "spatial (a), fourier (b) or both")->capture_default_str()->group(what);
+  filter->add_option("--levels", f->levels, "frequency levels (default: the model's, else 16)")
+      ->check(CLI::PositiveNumber)
+      ->group(what);
+  filter->add_option("--size", f->size, "crop to a square of N pixels")->check(CLI::PositiveNumber)->group(what);
+  filter->add_option("--count", f->count, "pictures of each input; default: all")
+      ->check(CLI::PositiveNumber)
+      ->group(what);
+  add_examples(*filter, {"tokenizer filter photo.jpg --size 64 --out levels.png",
+                         "tokenizer filter shapes:seed=3 --count 4 --filter spatial --out levels.png"});
+  filter->callback([f] { run_filter(*f); });
 }
 
 }  // namespace crescendo

@@ -62,19 +62,29 @@ TrainSamples::TrainSamples(const ModelInfo& info, std::shared_ptr<const KlVae> v
     encoder_ = &encoder;
 }
 
-void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& weights) const {
+std::vector<Image> TrainSamples::draw(const TensorMap& weights) const {
   TensorMap model_weights;
   for (const auto& [name, t] : weights) model_weights[name] = t.detach();
   TensorMap text_weights = take_text_encoder(model_weights);
   Request request = request_;
   if (encoder_) encode_prompts(encoder_->with_weights(std::move(text_weights)), captions_, request);
-  const Pipeline pipeline(info_, FarModel::from(info_.model, std::move(model_weights), "EMA weights"), vae_);
+  const Pipeline pipeline(info_, FarModel::from(info_.model, std::move(model_weights), "the averaged weights"), vae_);
 
   std::vector<Image> images;
   PipelineHooks hooks;
   hooks.on_image = [&](Generated g) { images.push_back(std::move(g.image)); };
   hooks.on_progress = [](double, const std::string&) { return !interrupted(); };
-  if (!pipeline.generate(request, hooks)) return;
+  return pipeline.generate(request, hooks) ? images : std::vector<Image>();
+}
+
+void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& weights) const {
+  std::vector<Image> images;
+  try {
+    images = draw(weights);
+  } catch (const Error& e) {  // weights or latents that are not finite, which training may yet get over
+    log_warning(concat("no samples at ", progress.images, " images: ", e.what()));
+  }
+  if (images.empty()) return;
 
   GridOptions options;
   std::vector<Image> shown;
@@ -90,7 +100,7 @@ void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& we
 
   const auto percent = [](double share) { return concat(std::lround(100 * share), " %"); };
   if (shapes_) {
-    const ShapesScore score = score_shapes(images, request.labels);
+    const ShapesScore score = score_shapes(images, request_.labels);
     write_score(progress, score.to_json());
     const auto share = [&](int64_t n) { return percent(static_cast<double>(n) / static_cast<double>(score.images)); };
     log_info(concat(progress.images, " images: colour ", share(score.colour), ", shape ", share(score.shape), ", both ",
@@ -98,7 +108,7 @@ void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& we
                     ", of sizes ", score.size_spread));
   }
   if (!prompts_.empty()) {
-    const GenevalScore score = score_geneval(images, prompts_, request.seeds.front());
+    const GenevalScore score = score_geneval(images, prompts_, request_.seeds.front());
     write_score(progress, score.to_json());
     std::string tasks;
     for (const auto& task : score.asked.tasks) tasks += concat(", ", task.tag, " ", percent(task.share()));

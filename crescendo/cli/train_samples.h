@@ -25,9 +25,11 @@ class TrainSamples {
                const TextEncoder& encoder, bool frozen, std::vector<GenevalPrompt> prompts,
                std::vector<std::string> captions);
 
+  // A warning stands for a sheet that cannot be drawn, as where weights are not finite.
   void operator()(const TrainProgress& progress, const TensorMap& weights) const;
 
  private:
+  std::vector<Image> draw(const TensorMap& weights) const;  // empty where the user stopped it
   void write_score(const TrainProgress& progress, Json score) const;
 
   const ModelInfo& info_;

@@ -4,8 +4,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/log.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
@@ -26,7 +28,32 @@ TensorMap noise_of(const TensorMap& noise, int64_t begin, int64_t end, int64_t s
   return out;
 }
 
+// Whether the latents of image `index` (C, H, W) are far from the unit variance that a picture's have; then says so.
+bool warn_of_noise(const Tensor& latents, int64_t index) {
+  constexpr double kMost = 5;
+  const double size = std::sqrt(latents.to(at::kDouble).square().mean().item<double>());
+  if (size > kMost)
+    log_warning(
+        concat("the latents of image ", index + 1, " are ", std::lround(size),
+               " times as large as those of pictures: what was drawn is noise; try --preset fast or less --cfg"));
+  return size > kMost;
+}
+
 }  // namespace
+
+std::vector<std::string> strip_labels(const Plan& plan, StripOf strip_of, const ModelConfig& model) {
+  std::vector<std::string> labels;
+  const auto steps = static_cast<int64_t>(plan.steps.size());
+  for (int64_t k = 0; k < steps; ++k) {
+    const int64_t of = strip_of == StripOf::kInputs ? k + 1 : k;
+    if (!model.level_input())
+      labels.push_back(concat("step ", k + 1));
+    else
+      labels.push_back(
+          concat("level ", of < steps ? plan.steps[static_cast<size_t>(of)].level : static_cast<double>(model.levels)));
+  }
+  return labels;
+}
 
 Pipeline::Pipeline(ModelInfo info, std::unique_ptr<FarModel> model, std::shared_ptr<const KlVae> vae,
                    Execution execution)
@@ -92,6 +119,8 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
   const ModelConfig& m = info_.model;
   const Plan plan = make_plan(r.sampler, m);
   const auto steps = static_cast<int64_t>(plan.steps.size());
+  if (const auto warning = noise_warning(plan)) log_warning(*warning);
+  bool warned_of_noise = false;
 
   for (int64_t begin = 0; begin < size; begin += r.batch) {
     const int64_t end = std::min(size, begin + r.batch), count = end - begin;
@@ -116,13 +145,14 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
       return hooks.on_progress(share, concat("image ", begin + 1, count > 1 ? concat("-", end) : "", " of ", size,
                                              ", step ", step_now + 1, " of ", steps));
     };
-    if (r.strip && vae_)
-      sample_hooks.on_outer_step = [&](int64_t, const Tensor& latents) {
-        const Tensor pictures = vae_->decode_latent(latents, model_->dtype());
-        for (int64_t b = 0; b < count; ++b)
-          out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
-        return true;
-      };
+    const auto add_to_strip = [&](int64_t, const Tensor& latents) {
+      const Tensor pictures = vae_->decode_latent(latents, model_->dtype());
+      for (int64_t b = 0; b < count; ++b)
+        out[static_cast<size_t>(b)].strip.push_back(tensor_to_image(pictures[b].to(at::kCPU)));
+      return true;
+    };
+    if (r.strip && vae_ && r.strip_of == StripOf::kPredictions) sample_hooks.on_outer_step = add_to_strip;
+    if (r.strip && vae_ && r.strip_of == StripOf::kInputs) sample_hooks.on_filtered = add_to_strip;
 
     const Tensor latents = sampler_.sample(condition(r, begin, end), plan, given, sample_hooks);  // (b, C, H, W)
     if (!latents.defined()) return false;
@@ -130,6 +160,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
     for (int64_t b = 0; b < count; ++b) {
       Generated& g = out[static_cast<size_t>(b)];
       g.latent = latents[b].to(at::kCPU);
+      warned_of_noise = warned_of_noise || warn_of_noise(g.latent, g.index);
       if (r.decode) g.image = tensor_to_image(pictures[b]);
       if (r.trace) {
         std::vector<Tensor> rows;

@@ -25,6 +25,15 @@ struct LoadOptions {
 
 constexpr int64_t kUnconditional = -1;
 
+// What a strip shows of every outer step: its prediction, or what the filter leaves of that for the next step to see
+// (paper, figure 12), which after the last is the picture.
+enum class StripOf { kPredictions, kInputs };
+constexpr auto enum_table(StripOf) {
+  return std::array{EnumName{StripOf::kPredictions, "predictions"}, EnumName{StripOf::kInputs, "inputs"}};
+}
+// One label per outer step: "level 2", the level that predicted or that is left; MAR, which has none, counts its steps.
+std::vector<std::string> strip_labels(const Plan& plan, StripOf strip_of, const ModelConfig& model);
+
 // A generation: one entry of `seeds` per image.
 struct Request {
   std::vector<int64_t> labels;  // class models: class of each image
@@ -34,7 +43,8 @@ struct Request {
   SamplerOptions sampler;
   int64_t batch = 8;  // images at a time; does not change them
   bool decode = true;
-  bool strip = false;  // also decode the prediction of every outer step
+  bool strip = false;  // also decode every outer step
+  StripOf strip_of = StripOf::kPredictions;
   bool trace = false;  // also keep the tokens entering every outer step
   TensorMap noise;     // see GivenNoise; for all images
   int64_t size() const { return static_cast<int64_t>(seeds.size()); }
@@ -62,6 +72,8 @@ class Pipeline {
   const ModelInfo& info() const { return info_; }
   const FarModel& model() const { return *model_; }
   // One call at a time works, others wait. False where a hook stopped it; the images finished so far were handed out.
+  // Throws where latents or a picture are not finite. Warns of a plan that draws noise (noise_warning), and of the
+  // first image whose latents look like it.
   bool generate(const Request& request, const PipelineHooks& hooks) const;
 
  private:

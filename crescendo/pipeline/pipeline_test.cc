@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "crescendo/pipeline/filtered.h"
 #include "tests/support.h"
 #include "tests/tiny_model.h"
 
@@ -77,6 +78,73 @@ TEST(Pipeline, StripAndTraceOfEveryStep) {
     EXPECT_TRUE(g.image.rgb.empty());
     EXPECT_FALSE(g.trace.defined());
   }
+}
+
+// Figure 12: what a step leaves for the next, which is the prediction through the filter of the next level.
+TEST(Pipeline, StripOfInputs) {
+  const Pipeline pipeline = tiny_pipeline();
+  Request r = request(1);
+  r.strip = true;
+  r.sampler.mask = MaskMode::kOff;
+  r.sampler.steps = 3;
+  const Generated predictions = generate(pipeline, r)[0];
+  r.strip_of = StripOf::kInputs;
+  const Generated inputs = generate(pipeline, r)[0];
+  ASSERT_EQ(inputs.strip.size(), 3u);
+  EXPECT_EQ(inputs.strip.back(), inputs.image);
+  EXPECT_EQ(inputs.image, predictions.image);
+  EXPECT_FALSE(inputs.strip[0] == predictions.strip[0]);
+
+  using Labels = std::vector<std::string>;
+  const ModelConfig& m = pipeline.info().model;
+  const Plan plan = make_plan(r.sampler, m);
+  EXPECT_EQ(strip_labels(plan, StripOf::kPredictions, m), (Labels{"level 0", "level 2", "level 3"}));
+  EXPECT_EQ(strip_labels(plan, StripOf::kInputs, m), (Labels{"level 2", "level 3", "level 4"}));
+  const ModelConfig mar = test::tiny_config(ModelKind::kMarClass);
+  r.sampler = {};
+  r.sampler.preset = "mar";
+  r.sampler.steps = 2;
+  EXPECT_EQ(strip_labels(make_plan(r.sampler, mar), StripOf::kInputs, mar), (Labels{"step 1", "step 2"}));
+}
+
+// Noise is told as such: by the plan, and by what came of it.
+TEST(Pipeline, WarnsOfNoise) {
+  Request r = request(3);
+  r.decode = false;
+  const auto said = [&](const Pipeline& pipeline) {
+    testing::internal::CaptureStderr();
+    generate(pipeline, r);
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string few = said(tiny_pipeline(false));
+  EXPECT_CONTAINS(few, "warning: outer step 1 takes 4 steps of ddpm from t = 999");
+  EXPECT_CONTAINS(few, "warning: the latents of image 1 are ");
+  EXPECT_FALSE(test::contains(few, "image 2"));
+  r.sampler.start_timestep = 700;
+  ModelInfo untrained;  // answers zero
+  untrained.model = test::tiny_config();
+  EXPECT_EQ(said({untrained, FarModel::random(untrained.model, 1), nullptr}), "");
+}
+
+TEST(Pipeline, FilteredPicturesOfEveryLevel) {
+  KlVaeConfig config = kl_vae_preset("shapes-64");
+  config.base_channels = 4;
+  config.norm_groups = 2;
+  const auto vae = KlVae::random(config, 1);
+  Image image(20, 16);
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(i * 37);
+  const Tensor mean = posterior_mean(vae->encode_moments(image_to_tensor(image).unsqueeze(0)));
+  for (const FilterType type : {FilterType::kSpatial, FilterType::kFourier}) {
+    const auto pictures = filtered_pictures(*vae, image, type, 4);
+    ASSERT_EQ(pictures.size(), 4u);
+    EXPECT_EQ(pictures[3], tensor_to_image(vae->decode(mean)));
+    const Tensor low = at::ones_like(mean) * mean.mean({2, 3}, true);
+    EXPECT_EQ(pictures[0] == tensor_to_image(vae->decode(low)), type == FilterType::kFourier);
+    EXPECT_FALSE(pictures[0] == pictures[1]);
+    EXPECT_FALSE(pictures[2] == pictures[3]);
+  }
+  EXPECT_CONTAINS(usage_error_of([&] { filtered_pictures(*vae, image, FilterType::kSpatial, 5); }),
+                  "levels must be in 1..4 for a picture of 20 x 16 pixels");
 }
 
 TEST(Pipeline, StoppingKeepsFinishedImages) {

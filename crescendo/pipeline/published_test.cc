@@ -47,7 +47,7 @@ void expect_latents(const std::string& name, int64_t heads, const std::string& p
   PipelineHooks hooks;
   hooks.on_image = [&](Generated g) { latents[static_cast<size_t>(g.index)] = g.latent; };
   ASSERT_TRUE(pipeline->generate(request, hooks));
-  EXPECT_LT(relative_l2(at::stack(latents), expected.at(prefix + "latents")), 1e-4) << name << ", " << preset;
+  EXPECT_LT(relative_l2(at::stack(latents), expected.at(prefix + "latents")), 3e-5) << name << ", " << preset;
 }
 
 TEST(Published, FarLatents) {

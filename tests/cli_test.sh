@@ -74,6 +74,8 @@ zeros() {
   length=${#json}
   { printf "$(printf '\\%03o\\%03o' $((length % 256)) $((length / 256)))\\000\\000\\000\\000\\000\\000" && printf %s "$json" && head -c "$4" /dev/zero; } >"$1"
 }
+# spoil FILE: makes the last number in a safetensors file of fp32 a NaN.
+spoil() { printf '\377\377\377\377' | dd of="$1" bs=1 seek=$(($(wc -c <"$1") - 4)) conv=notrunc 2>/dev/null; }
 # until_true SECONDS COMMAND...: waits for the command to succeed.
 until_true() {
   tries=$(($1 * 10))
@@ -107,7 +109,7 @@ END
            "buffer_size": 2, "classes": 80},
  "train": {"images": 64, "batch": 8, "lr": 1e-2, "lr_schedule": {"warmup_images": 8}, "ema": 0.5, "log_images": 16,
            "sample_images": 0},
- "sampler": {"preset": "paper", "steps": 3, "diffusion_steps": [4, 8]}}
+ "sampler": {"preset": "paper", "steps": 3, "diffusion_steps": [4, 8], "start_timestep": 700}}
 END
 }
 
@@ -136,7 +138,7 @@ help() {
   refuses 2 'configs/shapes-64-tokenizer' tokenizer train
   is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
   for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
-    'tokenizer reconstruct' 'evaluate shapes' 'evaluate geneval' 'text tokenize' 'text encode' \
+    'tokenizer reconstruct' 'tokenizer filter' 'evaluate shapes' 'evaluate geneval' 'text tokenize' 'text encode' \
     convert inspect bench; do
     ok $command --help
     is "$command --help has no group Common" grep -q '^Common:' stdout
@@ -217,7 +219,23 @@ generate() {
   # Sheets alone write no single pictures.
   ok generate --model "$model" --class 1 2 --seed 1 --grid grid.png --strip strip.png
   is "no sheets" [ -s grid.png -a -s strip.png ]
+  ok generate --model "$model" --class 1 2 --seed 1 --strip predictions.png --strip-of predictions
+  ok generate --model "$model" --class 1 2 --seed 1 --strip inputs.png --strip-of inputs
+  is "a strip is one of predictions" cmp strip.png predictions.png
+  isnt "a strip of inputs shows predictions" cmp strip.png inputs.png
+  refuses 2 'strip-of must be predictions|inputs' generate --model "$model" --class 1 --strip x.png --strip-of x
+  refuses 2 'give that, too' generate --model "$model" --class 1 --strip-of inputs --out x.png
   absent out
+
+  # Noise is not drawn in silence, nor a black picture of numbers that are none.
+  ok generate --class 'red circle' --diffusion-steps 25 --dry-run
+  is "noise is not warned of" grep -q 'warning: outer step 1 takes 25 steps of ddpm from t = 999' stderr
+  ok generate --class 'red circle' --dry-run
+  is "a warning of nothing" [ ! -s stderr ]
+  ok generate --model "$model" --class 1 --diffusion-steps 8 --start-timestep 999 --out noise.png
+  is "one line of warning" [ "$(grep -c 'warning: outer step 1 takes 8 steps' stderr)" -eq 1 ]
+  refuses 1 'NaN or infinite after outer step' generate --model "$model" --class 1 --cfg 1e38 --out x.png
+  absent x.png
 
   # A seed that was drawn is told, and so is that of each picture.
   ok generate --model "$model" --class 1 --out drawn.png
@@ -296,9 +314,16 @@ tensors() {
   isnt "noise that was not given was not drawn" cmp drawn1.safetensors drawn2.safetensors
   zeros wrong.safetensors noise_init 3,1,16,9 1728
   refuses 1 'noise_init' generate --model "$model" --class 1 --noise wrong.safetensors --out x.png
+  cp init.safetensors nan.safetensors && spoil nan.safetensors
+  refuses 1 'nan.safetensors: of the 384 numbers of noise_init 1 are NaN' generate --model "$model" --class 1 \
+    --noise nan.safetensors --out x.png
+  cp latents.safetensors nan.safetensors && spoil nan.safetensors
+  refuses 1 'nan.safetensors: .* latents 1 are NaN' tokenizer decode nan.safetensors --model "$model" --out x
+  cp image.safetensors nan.safetensors && spoil nan.safetensors
+  refuses 1 'nan.safetensors: .* image 1 are NaN' tokenizer encode nan.safetensors --model "$model" --out x.safetensors
   zeros strange.safetensors noise_else 4 16
   refuses 1 'noise_else' generate --model "$model" --class 1 --noise strange.safetensors --out x.png
-  absent x.png
+  absent x x.png x.safetensors
 }
 
 data() {
@@ -347,6 +372,17 @@ tokenizer() {
   ok tokenizer reconstruct shapes:seed=3 --count 2 --size 32 --model "$model" --out pairs2.png
   is "not two pictures and a mean" [ "$(grep -c ' dB' stdout)" -eq 3 ]
   is "a model's tokenizer is another" cmp pairs.png pairs2.png
+  # Real pictures under the filters: the model's levels, or as many as are asked for.
+  ok tokenizer filter shapes:seed=3 --count 2 --size 32 --model "$model" --out levels.png --json
+  is "not the 8 levels of the model" grep -q '"levels": 8' stdout
+  is "not two pictures under two filters" [ "$(grep -c 'spatial"\|fourier"' stdout)" -eq 4 ]
+  ok data shapes --count 1 --seed 5 --side 32 --out one
+  ok tokenizer filter one --model "$tokenizer" --levels 4 --filter fourier --out four.png --json
+  is "not one row" [ "$(grep -c 'spatial"\|fourier"' stdout)" -eq 1 ]
+  is "no sheets of levels" [ -s levels.png -a -s four.png ]
+  refuses 2 'levels must be in 1..8' tokenizer filter one --model "$tokenizer" --out x.png
+  refuses 2 'filter must be' tokenizer filter one --model "$tokenizer" --filter gauss --out x.png
+  refuses 2 'must end in .png' tokenizer filter one --model "$tokenizer" --out x.jpg
   write_configs
   ok tokenizer train tokenizer.json --init "$tokenizer" --set images=16 --out more
   is "no log" [ -s more/log.jsonl ]
@@ -428,6 +464,28 @@ train() {
   is "tokens that the sampler shows are not spoken of" grep -q 'objective.visible_level is 0, sampler.visible_level 3' stderr
   ok train train.json --out alike --set train.images=8
   is "a warning about masks where there is nothing to warn of" [ "$(grep -c 'objective\.' stderr)" -eq 0 ]
+  # Masks by level: the sampler hides what training did, and so does a resumed run.
+  ok train train.json --out level --set train.images=8 --set objective.mask=cosine --set objective.visible_level=6
+  is "a warning about masks that the sampler shares" [ "$(grep -c 'objective\.' stderr)" -eq 0 ]
+  ok train --resume --out level --set train.images=16
+  ok generate --model level/model --class 1 --levels 0,3,6 --dry-run
+  is "the sampler hides other tokens" [ "$(grep '"masked":' stdout | tr -dc '0-9,')" = 16,11,0, ]
+  ok train train.json --out level2 --set train.images=8 --set objective.mask=cosine --set sampler.visible_level=3
+  is "tokens that training hid are not spoken of" grep -q 'objective.visible_level is 0, sampler.visible_level 3' stderr
+  # A model of the next level says so, and is sampled at every level without a filter.
+  next="--set objective.target=next-level --set train.images=8"
+  refuses 2 'a step at each of its levels, 0..7' train train.json --out x $next
+  ok train train.json --out next $next --set sampler.steps=0
+  ok generate --model next/model --class 1 --dry-run
+  is "not the 8 levels" [ "$(grep -c '"level":' stdout)" -eq 8 ]
+  is "a filter of what is filtered" [ "$(grep -c '"filter": null' stdout)" -eq 8 ]
+  refuses 2 'a step at each of its levels' generate --model next/model --class 1 --steps 3 --out x.png
+  ok train train.json --out finer --init next/model $next --set sampler.steps=0
+  ok train train.json --out clean --init next/model --set train.images=8
+  # Weights that have run away end no training: there is no sheet, and a line that says why.
+  "$program" train train.json --out away --set train.lr=1e30 --set train.sample_images=32 >stdout 2>stderr </dev/null
+  is "a sheet of nothing is not spoken of" grep -q 'warning: no samples at 32 images: .*NaN' stderr
+  is "training died of its samples" grep -q 'trained on\|training stopped' stderr
   # Samples and scores of the classes that the detector knows.
   ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
   is "no sheet of samples" [ -s samples/samples/0000000064.png ]
@@ -505,6 +563,9 @@ bad_input() {
   broken && sed 's/"width": 16/"width": 32/' "$model/config.json" >broken/config.json && refuses 1 'broken/model.safetensors' $b
   broken && sed 's/"width"/"widht"/' "$model/config.json" >broken/config.json && refuses 1 "broken/config.json.*widht.*width" $b
   broken && printf '{' >broken/config.json && refuses 1 'broken/config.json is not valid JSON' $b
+  broken && spoil broken/model.safetensors && refuses 1 'broken/model.safetensors: .* are NaN' $b
+  is "bf16 hid a NaN" sh -c '! "$@" 2>/dev/null' - "$program" $b --dtype bf16
+  broken && spoil broken/tokenizer/model.safetensors && refuses 1 'broken/tokenizer/model.safetensors: .* are NaN' $b
   broken && rm -r broken/tokenizer && refuses 1 'broken has no tokenizer' $b
   broken && sed 1d "$model/labels.txt" >broken/labels.txt && refuses 1 'labels.txt has 79 lines' $b
 

@@ -1,14 +1,20 @@
 #include "crescendo/core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <mutex>
+#include <set>
 #include <sstream>
 #include <streambuf>
 #include <vector>
@@ -78,6 +84,106 @@ std::string parent_of(const std::filesystem::path& path) {
   return parent.empty() ? "." : parent.string();
 }
 
+// What is being written is called NAME.partial-PID-XXXXXX until it is whole: a name that nobody gives by chance.
+constexpr std::string_view kPartial = ".partial-";
+
+bool is_partial_name(std::string_view name) {
+  const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  const auto letter = [](unsigned char c) { return std::isalnum(c) != 0; };
+  const size_t mark = name.rfind(kPartial);
+  if (mark == std::string_view::npos) return false;
+  const std::string_view id = name.substr(mark + kPartial.size());
+  const size_t dash = id.find('-');
+  if (dash == 0 || dash == std::string_view::npos || id.size() - dash != 7) return false;
+  return std::all_of(id.begin(), id.begin() + static_cast<std::ptrdiff_t>(dash), digit) &&
+         std::all_of(id.end() - 6, id.end(), letter);
+}
+
+// Whether an open file or folder still has that name.
+bool is_at(int descriptor, const std::string& path) {
+  struct stat opened {};
+  struct stat named {};
+  return ::fstat(descriptor, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
+}
+
+// Removes what writers that died left in a folder. A living one holds a lock, which ends with it however it ends; what
+// cannot be locked stays.
+void remove_abandoned(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string path = it->path().string();
+    if (!is_partial_name(it->path().filename().string())) continue;
+    constexpr int kHow = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int descriptor = ::open(path.c_str(), O_RDWR | kHow);
+    if (descriptor < 0 && errno == EISDIR) descriptor = ::open(path.c_str(), O_RDONLY | kHow);
+    if (descriptor < 0) continue;
+    std::error_code ignored;
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0 && is_at(descriptor, path)) fs::remove_all(path, ignored);
+    ::close(descriptor);
+  }
+}
+
+// The same, once for each folder that this program writes to: a folder may hold many files.
+void remove_abandoned_once(const std::string& folder) {
+  static std::mutex mutex;
+  static std::set<std::string> done;
+  std::error_code ignored;
+  const std::string place = std::filesystem::absolute(folder, ignored).lexically_normal().string();
+  const std::lock_guard lock(mutex);
+  if (done.insert(place).second) remove_abandoned(folder);
+}
+
+// A file or folder that is being made beside `target` and takes its name in keep(); without that it is removed again.
+// Locked as long as it is open.
+class Partial {
+ public:
+  enum class Kind { kFile, kFolder };
+  Partial(const std::filesystem::path& target, Kind kind) : target_(target.string()) {
+    remove_abandoned_once(parent_of(target));
+    const std::string suffix = concat(kPartial, ::getpid(), "-XXXXXX");
+    const std::string name = target.filename().string().substr(0, NAME_MAX - suffix.size());
+    do {
+      close();
+      path_ = (target.parent_path() / (name + suffix)).string();
+      if (kind == Kind::kFile)
+        descriptor_ = ::mkostemp(path_.data(), O_CLOEXEC);
+      else if (::mkdtemp(path_.data()))
+        descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      check(descriptor_ >= 0, "cannot write ", target_, ": ", std::strerror(errno));
+      // Before the lock is there another program may take it for abandoned.
+    } while ((::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+             ::access(path_.c_str(), F_OK) != 0);
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    ::fchmod(descriptor_, (kind == Kind::kFile ? 0666 : 0777) & ~mask);  // it was made private
+  }
+  ~Partial() {
+    std::error_code ignored;
+    if (!kept_) std::filesystem::remove_all(path_, ignored);
+    close();
+  }
+  Partial(const Partial&) = delete;
+  Partial& operator=(const Partial&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  const std::string& path() const { return path_; }
+  void keep() {
+    check(::rename(path_.c_str(), target_.c_str()) == 0, "cannot write ", target_, ": ", std::strerror(errno));
+    kept_ = true;
+  }
+
+ private:
+  void close() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = -1;
+  }
+  std::string target_, path_;
+  int descriptor_ = -1;
+  bool kept_ = false;
+};
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
@@ -96,35 +202,15 @@ void write_file_atomically(const std::filesystem::path& path, const std::functio
   check(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status), "cannot write ", path.string(),
         ": it is ",
         std::filesystem::is_directory(status) ? "a folder" : "no regular file, and would be replaced by one");
-  std::string temporary = path.string() + ".XXXXXX";
-  const int descriptor = ::mkstemp(temporary.data());
-  check(descriptor >= 0, "cannot write ", path.string(), ": ", std::strerror(errno));
-  const auto abandon = [&](const std::string& why) {
-    ::close(descriptor);
-    ::unlink(temporary.c_str());
-    fail("cannot write ", path.string(), ": ", why);
-  };
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::fchmod(descriptor, 0666 & ~mask);  // mkstemp makes files private
-  DescriptorBuffer buffer(descriptor);
+  Partial partial(path, Partial::Kind::kFile);
+  DescriptorBuffer buffer(partial.descriptor());
   std::ostream out(&buffer);
-  try {
-    write(out);
-  } catch (...) {
-    ::close(descriptor);
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  write(out);
   out.flush();
-  if (!out.good()) abandon(buffer.error() ? std::strerror(buffer.error()) : "the stream failed");
-  if (::fsync(descriptor) != 0) abandon(std::strerror(errno));
-  ::close(descriptor);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string why = std::strerror(errno);
-    ::unlink(temporary.c_str());
-    fail("cannot write ", path.string(), ": ", why);
-  }
+  check(out.good(), "cannot write ", path.string(), ": ",
+        buffer.error() ? std::strerror(buffer.error()) : "the stream failed");
+  check(::fsync(partial.descriptor()) == 0, "cannot write ", path.string(), ": ", std::strerror(errno));
+  partial.keep();
   // The rename itself is durable only once the folder is on disk.
   if (const int folder = ::open(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY); folder >= 0) {
     ::fsync(folder);
@@ -144,20 +230,9 @@ void write_folder_atomically(const std::filesystem::path& path,
   check(!fs::exists(target) || (fs::is_directory(target) && fs::is_empty(target)), "cannot write the folder ",
         target.string(), ": it exists already; remove it or choose another name");
   if (target.has_parent_path()) make_directories(target.parent_path());
-  std::string temporary = target.string() + ".XXXXXX";
-  check(::mkdtemp(temporary.data()) != nullptr, "cannot create folder ", target.string(), ": ", std::strerror(errno));
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::chmod(temporary.c_str(), 0777 & ~mask);  // mkdtemp makes folders private
-  try {
-    fill(temporary);
-    check(::rename(temporary.c_str(), target.c_str()) == 0, "cannot write the folder ", target.string(), ": ",
-          std::strerror(errno));
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(temporary, ignored);
-    throw;
-  }
+  Partial partial(target, Partial::Kind::kFolder);
+  fill(partial.path());
+  partial.keep();
 }
 
 void make_directories(const std::filesystem::path& path) {

@@ -16,6 +16,8 @@ std::string read_file(const std::filesystem::path& path);
 
 // Writes through a temporary file beside `path`: write, fsync, rename, fsync of the folder. On any failure (a full
 // disk, no permission, an exception from `write`) the temporary file is removed and what stood at `path` is untouched.
+// A program that is killed leaves its temporary file, NAME.partial-PID-XXXXXX; the next one that writes to that folder
+// removes it. The same holds for the temporary folder of write_folder_atomically().
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 

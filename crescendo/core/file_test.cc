@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <ostream>
@@ -179,6 +181,80 @@ TEST(File, AFolderAppearsWholeOrNotAtAll) {
                   }),
                   "no more");
   EXPECT_EQ(dir.list(), (std::vector<std::string>{"empty", "x"}));
+}
+
+// Runs `work` in a process of its own, which is killed as by `kill -9`.
+template <class Work>
+void killed_in(Work&& work) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    work();
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+TEST(File, WhatAKilledProgramLeftIsRemoved) {
+  const TemporaryDirectory dir;
+  killed_in([&] {
+    write_folder_atomically(dir / "folder", [&](const std::filesystem::path& folder) {
+      write_file_atomically(folder / "inside", "x");
+      write_file_atomically(dir / "a", [&](std::ostream& out) {
+        out << std::string(1 << 20, 'x');
+        write_file_atomically(dir / std::string(250, 'n'), [](std::ostream&) { std::raise(SIGKILL); });
+      });
+    });
+  });
+  ASSERT_EQ(dir.list().size(), 3u);
+  for (const auto& name : dir.list()) EXPECT_CONTAINS(name, ".partial-");
+  // Names that others may have chosen.
+  const std::vector<std::string> foreign{"a.Ab12Cd",           "a.partial",           "a.partial-",
+                                         "a.partial--abcdef",  "a.partial-1-abcde",   "a.partial-1-abcdefg",
+                                         "a.partial-1-abc.ef", "a.partial-x1-abcdef", "a.partial-final"};
+  for (const auto& name : foreign) std::ofstream(dir / name) << "mine";
+  write_file_atomically(dir / "b", "y");
+  std::vector<std::string> expected = foreign;
+  expected.emplace_back("b");
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(dir.list(), expected);
+}
+
+TEST(File, WhatALivingProgramWritesStays) {
+  const TemporaryDirectory dir;
+  int to_child[2], to_parent[2];
+  ASSERT_EQ(::pipe(to_child) + ::pipe(to_parent), 0);
+  const auto tell = [](int end) { EXPECT_EQ(::write(end, "x", 1), 1); };
+  const auto wait = [](int end) {
+    char c;
+    EXPECT_EQ(::read(end, &c, 1), 1);
+  };
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    write_folder_atomically(dir / "folder", [&](const std::filesystem::path& folder) {
+      write_file_atomically(folder / "inside", "x");
+      write_file_atomically(dir / "a", [&](std::ostream& out) {
+        out << "the child's";
+        tell(to_parent[1]);
+        wait(to_child[0]);
+      });
+    });
+    ::_exit(0);
+  }
+  wait(to_parent[0]);
+  write_file_atomically(dir / "a", "the parent's");
+  EXPECT_EQ(dir.list().size(), 3u);
+  EXPECT_EQ(read_file(dir / "a"), "the parent's");
+  tell(to_child[1]);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(dir.list(), (std::vector<std::string>{"a", "folder"}));
+  EXPECT_EQ(read_file(dir / "a"), "the child's");
+  for (const int end : {to_child[0], to_child[1], to_parent[0], to_parent[1]}) ::close(end);
 }
 
 TEST(MappedFile, HoldsTheBytes) {

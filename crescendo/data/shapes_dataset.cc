@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -37,36 +36,6 @@ LabelledImages ShapesDataset::batch(std::span<const int64_t> indices) const {
 
 namespace {
 
-// A folder under a working name that takes its true name when all is well, and vanishes when not.
-class PendingFolder {
- public:
-  explicit PendingFolder(fs::path path) : path_(std::move(path)) {
-    if (path_.filename().empty()) path_ = path_.parent_path();  // "out/" names out
-    std::error_code error;
-    check_usage(!fs::exists(path_, error) || (fs::is_directory(path_, error) && fs::is_empty(path_, error)),
-                path_.string(), ": is there already and not an empty folder; choose another, or remove it");
-    work_ = path_.string() + concat(".partial-", ::getpid());
-    make_directories(work_);
-  }
-  ~PendingFolder() {
-    std::error_code ignored;
-    if (!work_.empty()) fs::remove_all(work_, ignored);
-  }
-  PendingFolder(const PendingFolder&) = delete;
-  PendingFolder& operator=(const PendingFolder&) = delete;
-
-  const fs::path& work() const { return work_; }
-  void keep() {
-    std::error_code error;
-    fs::rename(work_, path_, error);
-    check(!error, path_.string(), ": cannot be put in place: ", error.message());
-    work_.clear();
-  }
-
- private:
-  fs::path path_, work_;
-};
-
 // Without the fsync of write_file_atomically: the folder as a whole is what appears or not.
 void write_plainly(const fs::path& path, std::string_view content) {
   std::ofstream out(path, std::ios::binary);
@@ -84,22 +53,27 @@ std::string single_file_name(int64_t index) {
   return shapes_class_name(single_class(index)) + "/" + six_digits(index) + ".png";
 }
 
-// Writes pictures 0..count-1 in threads; `write` makes the files of one picture, `describe` its line of metadata.
-int64_t write_folder(PendingFolder& folder, int64_t count, const std::function<void(int64_t)>& write,
+// Writes pictures 0..count-1 in threads; `write` makes the files of one picture in the folder that it is given,
+// `describe` its line of metadata.
+int64_t write_folder(const fs::path& out, int64_t count, const std::function<void(const fs::path&, int64_t)>& write,
                      const std::function<Json(int64_t)>& describe, const std::function<bool(int64_t)>& on_progress) {
+  std::error_code error;
+  check_usage(!fs::exists(out, error) || (fs::is_directory(out, error) && fs::is_empty(out, error)), out.string(),
+              ": is there already and not an empty folder; choose another, or remove it");
   constexpr int64_t kChunk = 256;
-  std::string metadata;
   int64_t done = 0;
-  while (done < count) {
-    const int64_t end = std::min(done + kChunk, count);
-    at::parallel_for(done, end, 16, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) write(i);
-    });
-    for (; done < end; ++done) metadata += describe(done).dump() + "\n";
-    if (on_progress && !on_progress(done)) break;
-  }
-  write_plainly(folder.work() / "metadata.jsonl", metadata);
-  folder.keep();
+  write_folder_atomically(out, [&](const fs::path& folder) {
+    std::string metadata;
+    while (done < count) {
+      const int64_t end = std::min(done + kChunk, count);
+      at::parallel_for(done, end, 16, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) write(folder, i);
+      });
+      for (; done < end; ++done) metadata += describe(done).dump() + "\n";
+      if (on_progress && !on_progress(done)) break;
+    }
+    write_plainly(folder / "metadata.jsonl", metadata);
+  });
   return done;
 }
 
@@ -108,13 +82,14 @@ int64_t write_folder(PendingFolder& folder, int64_t count, const std::function<v
 int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& options,
                             const std::function<bool(int64_t)>& on_progress) {
   check_usage(options.count > 0, "--count must be positive, got ", options.count);
-  PendingFolder folder(out);
-  for (int64_t id = 0; id < std::min(kShapeClasses, options.count); ++id)
-    make_directories(folder.work() / shapes_class_name(id));
   const auto draw = [&](int64_t i) { return draw_single(options.seed, i, options.side); };
   return write_folder(
-      folder, options.count,
-      [&](int64_t i) { write_plainly(folder.work() / single_file_name(i), encode_png(render(draw(i)))); },
+      out, options.count,
+      [&](const fs::path& folder, int64_t i) {
+        const fs::path file = folder / single_file_name(i);
+        make_directories(file.parent_path());
+        write_plainly(file, encode_png(render(draw(i))));
+      },
       [&](int64_t i) -> Json {
         return {{"file_name", single_file_name(i)},
                 {"index", i},
@@ -129,14 +104,13 @@ int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& opti
 int64_t write_scenes_folder(const fs::path& out, const ShapesFolderOptions& options, Split split,
                             const std::function<bool(int64_t)>& on_progress) {
   check_usage(options.count > 0, "--count must be positive, got ", options.count);
-  PendingFolder folder(out);
   const auto draw = [&](int64_t i) { return draw_captioned(options.seed, i, {split, options.side}); };
   return write_folder(
-      folder, options.count,
-      [&](int64_t i) {
+      out, options.count,
+      [&](const fs::path& folder, int64_t i) {
         const CaptionedScene drawn = draw(i);
-        write_plainly(folder.work() / (six_digits(i) + ".png"), encode_png(render(drawn.scene)));
-        write_plainly(folder.work() / (six_digits(i) + ".txt"), drawn.prompt.prompt + "\n");
+        write_plainly(folder / (six_digits(i) + ".png"), encode_png(render(drawn.scene)));
+        write_plainly(folder / (six_digits(i) + ".txt"), drawn.prompt.prompt + "\n");
       },
       [&](int64_t i) -> Json {
         const CaptionedScene drawn = draw(i);

@@ -166,6 +166,61 @@ TEST(Backbone, ConditionAndDropoutMatter) {
   }
 }
 
+// Two blocks in encoder and decoder, in which all branches answer zero but those whose last layer ends as `kept` says.
+std::unique_ptr<FarModel> with_branches(ModelKind kind, const std::string& kept) {
+  ModelConfig config = tiny_config(kind);
+  config.encoder_blocks = config.decoder_blocks = 2;
+  auto model = lively_model(config);
+  for (const auto& [name, p] : model->params().items())
+    for (const char* last : {".attn.proj.", ".mlp.fc2.", ".attn1.to_out.0.", ".attn2.to_out.0.", ".ff.net.2."})
+      if (name.find(last) != std::string::npos && !name.starts_with(kept)) Tensor(p).zero_();
+  return model;
+}
+
+// z (L, D) of one picture.
+Tensor dropped(const FarModel& model, const BackboneDropout& dropout) {
+  const Backbone& backbone = model.backbone();
+  at::manual_seed(5);
+  return backbone.forward(draw({1, 16, 2}, 1), backbone.null_condition(1), {}, dropout)[0];
+}
+
+TEST(Backbone, DropoutActsInEveryBranch) {
+  const at::NoGradGuard no_grad;
+  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
+    const std::vector<std::string> branches =
+        kind == ModelKind::kFarText ? std::vector<std::string>{"attn1.to_out.0", "attn2.to_out.0", "ff.net.2"}
+                                    : std::vector<std::string>{"attn.proj", "mlp.fc2"};
+    for (const char* block : {"encoder_blocks.0.", "encoder_blocks.1.", "decoder_blocks.0.", "decoder_blocks.1."})
+      for (const std::string& branch : branches) {
+        const auto model = with_branches(kind, block + branch);
+        const Tensor z = dropped(*model, {});
+        const bool attention = branch.starts_with("attn");
+        EXPECT_EQ(relative_l2(dropped(*model, {0.5, 0}), z) > 1e-3, attention) << block << branch;
+        EXPECT_GT(relative_l2(dropped(*model, {0, 0.5}), z), 1e-3) << block << branch;
+      }
+  }
+}
+
+// With one hidden channel, a token whose channel is dropped has nothing left of the branch. With a bias alone, which
+// hidden channels do not touch, what is dropped is the branch itself: in class models.
+TEST(Backbone, DropoutActsWithinTheMlp) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [kind, last] :
+       {std::pair{ModelKind::kFarClass, "mlp.fc2"}, std::pair{ModelKind::kFarText, "ff.net.2"}}) {
+    const std::string name = std::string("decoder_blocks.1.") + last;
+    const auto model = with_branches(kind, name), without = with_branches(kind, "none");
+    const Tensor weight = model->params().map().at(name + ".weight"), bias = model->params().map().at(name + ".bias");
+    const Tensor kept = weight.clone();
+    weight.zero_();
+    EXPECT_EQ(relative_l2(dropped(*model, {0, 0.5}), dropped(*model, {})) > 1e-3, kind == ModelKind::kFarClass);
+    weight.select(1, 0).copy_(kept.select(1, 0));
+    bias.zero_();
+    const Tensor gone = (dropped(*model, {0, 0.5}) - dropped(*without, {})).abs().amax({1}).eq(0);  // (L)
+    EXPECT_GT(gone.sum().item<int64_t>(), 2) << name;
+    EXPECT_LT(gone.sum().item<int64_t>(), 14) << name;
+  }
+}
+
 TEST(Backbone, ErrorsSayWhatIsWrong) {
   const auto classes = FarModel::random(tiny_config(), 1), text = FarModel::random(tiny_config(ModelKind::kFarText), 1);
   EXPECT_CONTAINS(error_of([&] {

@@ -6,7 +6,9 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "crescendo/core/check.h"
 
@@ -31,6 +33,36 @@ void copy_into(const TensorMap& views, const TensorMap& state, const std::string
 
 bool decays_as_published(const std::string& name, const Tensor& parameter) {
   return parameter.dim() > 1 && !name.ends_with(".bias") && name.find("diffloss") == std::string::npos;
+}
+
+double l2_norm(const Tensor& flat) {
+  const at::NoGradGuard no_grad;
+  if (!flat.is_cpu()) {
+    constexpr int64_t kPart = 1 << 24;  // copied to double at a time
+    Tensor sum = at::zeros({}, flat.options().dtype(at::kDouble));
+    for (int64_t i = 0; i < flat.numel(); i += kPart)
+      sum += flat.slice(0, i, std::min(flat.numel(), i + kPart)).to(at::kDouble).square_().sum();
+    return std::sqrt(sum.item<double>());
+  }
+  constexpr int64_t kPart = 1 << 15;  // summed by one thread; the result does not depend on how many there are
+  const int64_t size = flat.numel();
+  const float* const x = flat.data_ptr<float>();
+  std::vector<double> parts(static_cast<size_t>((size + kPart - 1) / kPart));
+  at::parallel_for(0, static_cast<int64_t>(parts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      std::array<double, 8> lanes{};  // sums that do not wait for each other
+      const int64_t last = std::min(size, (part + 1) * kPart);
+      int64_t i = part * kPart;
+      for (; i + 8 <= last; i += 8)
+        for (int64_t lane = 0; lane < 8; ++lane) {
+          const auto v = static_cast<double>(x[i + lane]);
+          lanes[static_cast<size_t>(lane)] += v * v;
+        }
+      for (; i < last; ++i) lanes[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      parts[static_cast<size_t>(part)] = std::accumulate(lanes.begin(), lanes.end(), 0.0);
+    }
+  });
+  return std::sqrt(std::accumulate(parts.begin(), parts.end(), 0.0));
 }
 
 AdamW::AdamW(Params& params, const AdamWOptions& options, const Decays& decays, int64_t workers) : options_(options) {
@@ -80,7 +112,7 @@ void AdamW::sum_gradients() {
   for (size_t w = 1; w < worker_gradients_.size(); ++w) gradients_.add_(worker_gradients_[w]);
 }
 
-double AdamW::grad_norm() const { return gradients_.norm().item<double>(); }
+double AdamW::grad_norm() const { return l2_norm(gradients_); }
 
 void AdamW::step(double lr, double grad_scale) {
   const at::NoGradGuard no_grad;
@@ -144,13 +176,14 @@ void AdamW::load_state(const TensorMap& state, int64_t steps, const std::string&
   steps_ = steps;
 }
 
-Ema::Ema(const AdamW& optimizer, double decay)
-    : decay_(decay), weights_(optimizer.flat_parameters().detach().clone()) {}
+Ema::Ema(const AdamW& optimizer, double decay, bool warmup)
+    : decay_(decay), warmup_(warmup), weights_(optimizer.flat_parameters().detach().clone()) {}
 
 void Ema::update(const AdamW& optimizer) {
   const at::NoGradGuard no_grad;
   const auto n = static_cast<double>(updates_++);
-  weights_.lerp_(optimizer.flat_parameters(), 1 - std::min(decay_, (1 + n) / (10 + n)));
+  const double decay = warmup_ ? std::min(decay_, (1 + n) / (10 + n)) : decay_;
+  weights_.lerp_(optimizer.flat_parameters(), 1 - decay);
 }
 
 TensorMap Ema::state(const AdamW& optimizer, const std::string& prefix) const {

@@ -30,6 +30,10 @@ struct AdamWOptions {
 // No decay on 1-D tensors, biases and the whole diffusion head, as published.
 bool decays_as_published(const std::string& name, const Tensor& parameter);
 
+// L2 norm of a flat fp32 tensor, summed in double: a sum in fp32 loses what is small beside it, and a large model's
+// gradient is hundreds of millions of such squares. Not finite when any element is not, and only then.
+double l2_norm(const Tensor& flat);
+
 class AdamW {
  public:
   using Decays = std::function<bool(const std::string& name, const Tensor& parameter)>;
@@ -40,7 +44,7 @@ class AdamW {
   // Adds the gradient of the scalar `loss`. Before the update, sum_gradients() adds the workers' buffers up, in order.
   void add_gradient(const Tensor& loss, int64_t worker = 0);
   void sum_gradients();
-  // L2 norm over all gradients; not finite when any gradient is.
+  // L2 norm over all gradients, as l2_norm().
   double grad_norm() const;
   // One update with the gradients times `grad_scale` (for clipping). Counts steps for the bias correction.
   void step(double lr, double grad_scale = 1.0);
@@ -70,11 +74,11 @@ class AdamW {
   int64_t steps_ = 0;
 };
 
-// Exponential moving average of the weights; the first updates use a lower decay so that it is not tied to the
-// initial weights: min(decay, (1 + n) / (10 + n)).
+// Exponential moving average of the weights. With `warmup` the first updates use a lower decay so that it is not tied
+// to the initial weights: min(decay, (1 + n) / (10 + n)) at update n.
 class Ema {
  public:
-  Ema(const AdamW& optimizer, double decay);
+  Ema(const AdamW& optimizer, double decay, bool warmup = true);
   void update(const AdamW& optimizer);
   TensorMap state(const AdamW& optimizer, const std::string& prefix = "") const;
   void load_state(const AdamW& optimizer, const TensorMap& state, const std::string& prefix, int64_t updates,
@@ -83,6 +87,7 @@ class Ema {
 
  private:
   double decay_;
+  bool warmup_;
   int64_t updates_ = 0;
   Tensor weights_;  // flat
 };

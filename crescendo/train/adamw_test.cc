@@ -109,6 +109,22 @@ TEST(AdamW, NormTellsWhatIsNotFinite) {
   EXPECT_FALSE(std::isfinite(optimizer.grad_norm()));
 }
 
+// Summed in fp32 the small squares are lost beside the sum of those before.
+TEST(AdamW, NormOfALargeModelsGradient) {
+  constexpr int64_t kCount = int64_t{1} << 26;
+  Tensor flat = at::full({kCount}, 0.0123);
+  const double expected = 0.0123 * std::sqrt(static_cast<double>(kCount));
+  EXPECT_NEAR(l2_norm(flat), expected, 1e-6 * expected);
+  flat[kCount - 1] = INFINITY;
+  EXPECT_FALSE(std::isfinite(l2_norm(flat)));
+  flat[kCount - 1] = NAN;
+  EXPECT_FALSE(std::isfinite(l2_norm(flat)));
+  // Sizes that are no multiple of anything, and squares that fp32 cannot hold.
+  for (const int64_t size : {0, 1, 7, 9, 32767, 32769, 100003})
+    EXPECT_NEAR(l2_norm(at::full({size}, 1e30)), 1e30 * std::sqrt(static_cast<double>(size)), 1e26) << size;
+  EXPECT_NEAR(l2_norm(at::full({9}, 1e-30)), 3e-30, 1e-36);
+}
+
 TEST(AdamW, StateGoesRound) {
   Params a = small_params(), b = small_params();
   AdamW first(a, {}), second(b, {});
@@ -134,11 +150,11 @@ TEST(AdamW, StateGoesRound) {
   EXPECT_CONTAINS(test::error_of([&] { second.load_state(torn, 1, "state"); }), "has shape [4], expected [5]");
 }
 
-// The decay of update n is min(decay, (1 + n) / (10 + n)).
-TEST(Ema, AveragesWithAWarmUp) {
+// The decay of update n is min(decay, (1 + n) / (10 + n)), or the decay throughout.
+void expect_average(bool warmup) {
   Params params = small_params();
   AdamW optimizer(params, {});
-  Ema ema(optimizer, 0.3);
+  Ema ema(optimizer, 0.3, warmup);
   Tensor expected = params.map().at("norm.weight").detach().to(at::kDouble);
   for (int64_t n = 0; n < 5; ++n) {
     {
@@ -146,7 +162,7 @@ TEST(Ema, AveragesWithAWarmUp) {
       Tensor(params.map().at("norm.weight")).add_(1.0);
     }
     ema.update(optimizer);
-    const double decay = std::min(0.3, (1 + static_cast<double>(n)) / (10 + static_cast<double>(n)));
+    const double decay = warmup ? std::min(0.3, (1 + static_cast<double>(n)) / (10 + static_cast<double>(n))) : 0.3;
     expected = decay * expected + (1 - decay) * params.map().at("norm.weight").detach().to(at::kDouble);
     EXPECT_LT(test::relative_l2(ema.state(optimizer).at("norm.weight"), expected), 1e-6) << n;
   }
@@ -154,12 +170,14 @@ TEST(Ema, AveragesWithAWarmUp) {
   // Its own memory: the weights did not follow the average, nor it the weights.
   EXPECT_FALSE(ema.state(optimizer).at("norm.weight").is_alias_of(optimizer.flat_parameters()));
 
-  Ema copy(optimizer, 0.3);
+  Ema copy(optimizer, 0.3, warmup);
   copy.load_state(optimizer, ema.state(optimizer, "ema."), "ema.", ema.updates(), "state");
   ema.update(optimizer);
   copy.update(optimizer);
   EXPECT_TRUE(at::equal(copy.state(optimizer).at("norm.weight"), ema.state(optimizer).at("norm.weight")));
 }
+TEST(Ema, AveragesWithAWarmUp) { expect_average(true); }
+TEST(Ema, AveragesWithoutOne) { expect_average(false); }
 
 }  // namespace
 }  // namespace crescendo

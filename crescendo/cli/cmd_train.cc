@@ -30,14 +30,12 @@ struct Recipe {
   TrainConfig config;
   std::string data;
   std::string tokenizer;
-  bool flip = false;
   TextEncoderOptions text;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
     v("data", s.data, "data set: shapes[:count=N,seed=S], scenes[:...], a folder of images or a file of captions");
     v("tokenizer", s.tokenizer, "tokenizer, or a model that has one");
-    v("flip", s.flip, "mirror half of the images");
     v("text", s.text, "the text encoder (text models)");
     TrainConfig::fields(s.config, v);
   }
@@ -81,7 +79,7 @@ Recipe resolve(const Arguments& a) {
   } else {
     usage_error(
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
-        "--preset paper, published or published-t2i; `crescendo train --help` says more");
+        "--preset paper, published, paper-t2i or published-t2i; `crescendo train --help` says more");
   }
   for (const auto& assignment : a.set) set_field(recipe, assignment);
   if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
@@ -239,7 +237,7 @@ void run(Arguments& a) {
 
   make_directories(a.out);
   const CachedLatents latents(
-      encode_dataset(*dataset, recipe.data, *vae, recipe.flip, fs::path(a.out) / "latents.safetensors"), *vae,
+      encode_dataset(*dataset, recipe.data, *vae, config.flip, fs::path(a.out) / "latents.safetensors"), *vae,
       config.objective.posterior_std);
   TrainHooks hooks;
   const auto sample_seed = static_cast<uint64_t>(config.train.seed);
@@ -287,7 +285,7 @@ void add_train_command(CLI::App& app) {
   command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")
       ->type_name("FILE")
       ->group(what);
-  command->add_option("--preset", a->preset, "in place of a config file: paper, published or published-t2i")
+  command->add_option("--preset", a->preset, "in place of a config file: paper, published, paper-t2i or published-t2i")
       ->type_name("NAME")
       ->group(what);
   command

@@ -166,6 +166,28 @@ int64_t trained_visible_level(const ObjectiveOptions& o, int64_t levels) {
   return o.visible_level > 0 ? o.visible_level : levels;
 }
 
+namespace {
+
+// What the text model's code leaves at other values than the class models'.
+ObjectiveOptions as_text(ObjectiveOptions o) {
+  o.diffusion_batch_mul = 1;
+  o.attention_dropout = 0.0;
+  o.projection_dropout = 0.0;
+  return o;
+}
+
+}  // namespace
+
+ObjectiveOptions paper_text_objective() { return as_text(paper_objective()); }
+
+ObjectiveOptions published_text_objective() {
+  ObjectiveOptions o = as_text(published_objective());
+  o.level_draw = LevelDraw::kImage;
+  o.mask_min_low = 0.7;
+  o.mask_min_high = 0.7;
+  return o;
+}
+
 double level_weight(int64_t level, int64_t levels) {
   return 1 + std::sin(std::numbers::pi / 2 * static_cast<double>(level + 1) / static_cast<double>(levels));
 }

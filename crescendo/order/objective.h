@@ -27,7 +27,7 @@ constexpr auto enum_table(LossOver) {
   return std::array{EnumName{LossOver::kAll, "all"}, EnumName{LossOver::kMasked, "masked"}};
 }
 
-// The defaults are the paper's; published_objective() is what the released code does.
+// The defaults are the paper's.
 struct ObjectiveOptions {
   Target target = Target::kClean;
   LevelDraw level_draw = LevelDraw::kImage;
@@ -83,8 +83,12 @@ struct ObjectiveOptions {
   void validate() const;
 };
 
+// The paper's, and what the released code does: of class models, and of the text model. What the paper does not state
+// is as in the code.
 ObjectiveOptions paper_objective();
 ObjectiveOptions published_objective();
+ObjectiveOptions paper_text_objective();
+ObjectiveOptions published_text_objective();
 
 // The model's visible_level after training with these masks: 0 unless they follow the cosine.
 int64_t trained_visible_level(const ObjectiveOptions& options, int64_t levels);

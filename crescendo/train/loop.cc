@@ -117,7 +117,7 @@ class Run {
         workers_(useful_workers(config.train, model.device())),
         trained_(trained_parameters(model, text_encoder)),
         optimizer_(trained_, config.train.adamw, decays_as_published, workers_.count()),
-        ema_(optimizer_, config.train.ema),
+        ema_(optimizer_, config.train.ema, config.train.ema_warmup),
         order_(data.size(), static_cast<uint64_t>(config.train.seed)),
         meter_(config.model.levels) {}
 

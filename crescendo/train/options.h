@@ -18,6 +18,7 @@ struct LoopOptions {
   AdamWOptions adamw{};
   double grad_clip = 3.0;
   double ema = 0.9999;
+  bool ema_warmup = true;
   std::string precision = "fp32";
   int64_t seed = 0;
   int64_t log_images = 10000;
@@ -36,12 +37,14 @@ struct LoopOptions {
     v("adamw", s.adamw, "the optimizer");
     v("grad_clip", s.grad_clip, "largest L2 norm of the gradient; 0 is none");
     v("ema", s.ema, "decay of the running average of the weights");
+    v("ema_warmup", s.ema_warmup,
+      "the average's first updates use a lower decay: at most (1 + n) / (10 + n) at the n-th");
     v("precision", s.precision, "fp32, bf16 (mixed precision) or auto: bf16 where the device multiplies in it");
     v("seed", s.seed, "seed of everything random");
     v("log_images", s.log_images, "images between lines of the log");
     v("sample_images", s.sample_images, "images between grids of samples; 0 is none");
     v("save_minutes", s.save_minutes, "minutes between checkpoints");
-    v("max_bad_steps", s.max_bad_steps, "non-finite steps in a row that end the run");
+    v("max_bad_steps", s.max_bad_steps, "steps in a row without a finite loss and gradient that end the run");
   }
   void validate() const;
 };
@@ -51,6 +54,7 @@ struct TrainConfig {
   ObjectiveOptions objective{};
   LoopOptions train{};
   SamplerOptions sampler{};
+  bool flip = false;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
@@ -58,6 +62,7 @@ struct TrainConfig {
     v("objective", s.objective, "what is learned");
     v("train", s.train, "how long and how fast");
     v("sampler", s.sampler, "the sampler written into the model");
+    v("flip", s.flip, "mirror half of the images");
   }
   // Writes into `model` what it is trained for: predicts and visible_level, which follow from `objective`. Throws a
   // usage error where the model says otherwise by itself, or cannot be trained so.
@@ -66,7 +71,7 @@ struct TrainConfig {
 
 std::vector<std::string> train_preset_names();
 // "paper" and "published": FAR-B on 256 x 256 latents with the choices of the paper or of the released code.
-// "published-t2i": the released text model, of states of a frozen Qwen2-1.5B.
+// "paper-t2i" and "published-t2i": the text model, likewise, of states of a frozen Qwen2-1.5B.
 TrainConfig train_preset(const std::string& name);
 
 }  // namespace crescendo

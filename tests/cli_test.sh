@@ -438,6 +438,24 @@ train() {
   refuses 2 'contradict' train train.json --out straight --resume --init "$model"
   refuses 2 'contradict' train train.json --preset paper --out x
   refuses 2 'frozen needs a trained text.encoder' train --preset published-t2i --data x.jsonl --tokenizer kl16 --out x
+  ok train --preset published --data x --tokenizer kl16 --out x --dry-run
+  is "published does not mirror its pictures" grep -q '"flip": true' stdout
+  ok train --preset paper-t2i --set text.encoder=x --data x.jsonl --tokenizer kl16 --out x --dry-run
+  is "paper-t2i is not the paper's" grep -q '"ema": 0.99,' stdout
+
+  # A rate at which training diverges spoils neither checkpoint nor model, and the advice that is given is good.
+  cp -r straight fast
+  refuses 1 "is that of $images images: lower train.lr (1e+06).* and --resume" train --resume --out fast \
+    --set train.images=8000 --set train.lr=1e6 --set train.save_minutes=1e-9 --quiet
+  is "divergence changed the checkpoint" cmp fast/checkpoint.safetensors straight/checkpoint.safetensors
+  is "divergence changed the model" cmp fast/model/model.safetensors straight/model/model.safetensors
+  ok train --resume --out fast --set train.images=$((images + 16)) --set train.lr=1e-3 --quiet
+  # What a killed program left goes with the next one's work, and with nothing else.
+  mv fast/options.json fast/options.json.partial-1-abcdef
+  touch fast/mine.partial-final
+  ok train --resume --out fast --set train.images=$((images + 24)) --quiet
+  absent fast/options.json.partial-1-abcdef
+  is "a foreign file was removed" rm fast/mine.partial-final
 
   # --init starts from a model's weights: with no learning rate they stay what they were.
   ok train train.json --out same --init "$model" --set train.lr=0 --set train.images=8 --set train.adamw.weight_decay=0

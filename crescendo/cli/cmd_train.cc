@@ -115,7 +115,7 @@ fs::path text_encoder_folder(const Arguments& a, const Recipe& recipe, const std
   check(a.init.empty() || a.init_partial, a.init,
         " has no text_encoder to go on with; name one with --set text.encoder=");
   const fs::path folder = fs::path(a.out) / "text_encoder";
-  if (!a.resume && !fs::exists(fs::path(a.out) / "checkpoint.safetensors"))
+  if (!a.resume && !fs::exists(fs::path(a.out) / kCheckpointFile))
     make_text_encoder(folder, recipe.text, recipe.config.model.text_hidden, captions,
                       static_cast<uint64_t>(recipe.config.train.seed));
   return folder;

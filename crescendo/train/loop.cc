@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/device.h"
@@ -17,7 +19,6 @@
 #include "crescendo/core/torch_compat.h"
 #include "crescendo/core/workers.h"
 #include "crescendo/data/dataset.h"
-#include "crescendo/io/safetensors.h"
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/train/precision.h"
 
@@ -25,8 +26,9 @@ namespace crescendo {
 
 namespace {
 
-constexpr const char* kCheckpointFormat = "crescendo-training-1";
-constexpr const char* kCheckpointFile = "checkpoint.safetensors";
+// Weights under which the loss is so many times what it was are not worth keeping. A run that goes well stays below
+// one.
+constexpr double kDiverged = 100;
 
 // Sums of the loss since the last log line, in all and per level.
 struct LossMeter {
@@ -91,7 +93,33 @@ struct MicroBatch {
   double loss = 0;    // its share of the batch's
   Tensor image_loss;  // as ObjectiveResult
   Tensor levels;
+  std::optional<int64_t>
+      bad_image;  // of the data: its latents or text are not finite. Looked for where the loss is not
 };
+
+// What the objective is a function of, besides the weights.
+struct Inputs {
+  TrainingBatch batch;
+  std::vector<uint64_t> seeds;  // of the images
+  uint64_t batch_seed = 0;
+};
+
+// The first `count` images.
+Inputs first_of(const Inputs& in, int64_t count) {
+  const auto cut = [&](const Tensor& t) { return t.defined() ? t.slice(0, 0, count).clone() : t; };
+  const TrainingBatch& b = in.batch;
+  return {{cut(b.latents), cut(b.labels), cut(b.text), {cut(b.tokens.input_ids), cut(b.tokens.attention_mask), {}}},
+          {in.seeds.begin(), in.seeds.begin() + count},
+          in.batch_seed};
+}
+
+// The place in the batch of the first image with latents or text that are not finite.
+std::optional<int64_t> first_not_finite(const TrainingBatch& batch) {
+  for (int64_t b = 0; b < batch.latents.size(0); ++b)
+    for (const Tensor& t : {batch.latents, batch.text})
+      if (t.defined() && !at::isfinite(t[b]).all().item<bool>()) return b;
+  return std::nullopt;
+}
 
 // Everything that learns, under the names of the checkpoint.
 Params trained_parameters(const FarModel& model, const TextEncoder* text_encoder) {
@@ -127,8 +155,14 @@ class Run {
  private:
   MicroBatch micro_batch(int64_t first, int64_t count, int64_t worker);
   void step();
+  void count_bad_step(const std::string& what, const std::string& remedy);
+  ObjectiveResult objective_of(const Inputs& in) const;
   Tensor condition(const TrainingBatch& batch) const;  // (B, *, D)
   void log_line(double images_per_s);
+  std::string fault();
+  std::string lower() const;
+  std::string advice(const std::string& remedy) const;
+  void check_sound();
   void save();
   std::filesystem::path checkpoint_path() const { return out_ / kCheckpointFile; }
 
@@ -147,30 +181,43 @@ class Run {
   ImageOrder order_;
   LossMeter meter_;
   TrainProgress progress_;
-  int64_t bad_steps_ = 0;
+  int64_t bad_steps_ = 0;  // in a row
   double lr_ = 0, grad_norm_ = 0;
+  // The first images of this run, or some of them, and their loss before the first update.
+  std::optional<Inputs> first_inputs_;
+  double first_loss_ = 0;
+  std::optional<int64_t> saved_images_;  // of the checkpoint in the run folder
+  // How many updates the weights had when this run began, when they were last saved, when they were last found sound.
+  int64_t start_updates_ = 0, saved_updates_ = 0, sound_updates_ = 0;
 };
+
+ObjectiveResult Run::objective_of(const Inputs& in) const {
+  const Autocast autocast(model_.device().type(), dtype_);
+  return objective(model_, config_.objective, lowpass_, in.batch.latents, condition(in.batch), in.seeds, in.batch_seed);
+}
 
 // The loss and gradient of images first..first+count of the run, in worker `worker`'s buffer.
 MicroBatch Run::micro_batch(int64_t first, int64_t count, int64_t worker) {
   const LoopOptions& t = config_.train;
   const auto seed = static_cast<uint64_t>(t.seed);
+  Inputs in{{}, {}, derive_seed(seed, ~static_cast<uint64_t>(progress_.images))};
   std::vector<int64_t> indices;
-  std::vector<uint64_t> seeds;
   for (int64_t n = first; n < first + count; ++n) {
     indices.push_back(order_.index_of(n));
-    seeds.push_back(derive_seed(seed, static_cast<uint64_t>(n)));
+    in.seeds.push_back(derive_seed(seed, static_cast<uint64_t>(n)));
   }
-  const TrainingBatch batch = data_.batch(indices, seeds);
-  ObjectiveResult r;
-  {
-    const Autocast autocast(model_.device().type(), dtype_);
-    r = objective(model_, config_.objective, lowpass_, batch.latents, condition(batch), seeds,
-                  derive_seed(seed, ~static_cast<uint64_t>(progress_.images)));
-  }
+  in.batch = data_.batch(indices, in.seeds);
+  const ObjectiveResult r = objective_of(in);
   const Tensor loss = r.loss * (static_cast<double>(count) / static_cast<double>(t.batch));
   optimizer_.add_gradient(loss, worker);
-  return {loss.item<double>(), r.image_loss, r.levels};
+  MicroBatch out{loss.item<double>(), r.image_loss, r.levels, {}};
+  if (!std::isfinite(out.loss)) {
+    if (const auto bad = first_not_finite(in.batch)) out.bad_image = indices[static_cast<size_t>(*bad)];
+  } else if (first == progress_.images && optimizer_.steps() == start_updates_) {
+    constexpr int64_t kMost = 16;  // images: enough to see a loss a hundred times too large
+    first_inputs_ = first_of(in, std::min(count, kMost));
+  }
+  return out;
 }
 
 Tensor Run::condition(const TrainingBatch& batch) const {
@@ -198,19 +245,36 @@ void Run::step() {
   lr_ = learning_rate(t.lr_schedule, t.lr, progress_.images, t.images);
   progress_.images += t.batch;
   ++progress_.steps;
-  if (!std::isfinite(loss) || !std::isfinite(grad_norm_)) {
-    ++bad_steps_;
-    log_warning(concat("step ", progress_.steps, " skipped: ", std::isfinite(loss) ? "the gradient" : "the loss",
-                       " is not finite"));
-    if (bad_steps_ < t.max_bad_steps) return;
-    save();
-    fail("training stopped: ", bad_steps_,
-         " steps in a row were not finite; lower train.lr or train.grad_clip and --resume");
+  if (!std::isfinite(loss)) {
+    for (const MicroBatch& part : parts)
+      if (part.bad_image)
+        return count_bad_step(concat("image ", *part.bad_image, " of the data is not finite"), "mend that image");
+    return count_bad_step("the loss is not finite", lower());
   }
+  if (!std::isfinite(grad_norm_)) return count_bad_step("the gradient is not finite", lower());
+  const double scale = t.grad_clip > 0 && grad_norm_ > t.grad_clip ? t.grad_clip / grad_norm_ : 1.0;
+  // AdamW keeps squares in fp32.
+  if (!std::isfinite(static_cast<float>(grad_norm_ * scale * grad_norm_ * scale)))
+    return count_bad_step(concat("the gradient's norm, ", grad_norm_, ", is too large"), lower());
   bad_steps_ = 0;
   for (const MicroBatch& part : parts) meter_.add(part.image_loss, part.levels);
-  optimizer_.step(lr_, t.grad_clip > 0 && grad_norm_ > t.grad_clip ? t.grad_clip / grad_norm_ : 1.0);
+  if (optimizer_.steps() == start_updates_) {
+    const at::NoGradGuard no_grad;
+    first_loss_ = objective_of(*first_inputs_).loss.item<double>();
+  }
+  optimizer_.step(lr_, scale);
   ema_.update(optimizer_);
+}
+
+void Run::count_bad_step(const std::string& what, const std::string& remedy) {
+  ++bad_steps_;
+  log_warning(concat("step ", progress_.steps, " skipped: ", what));
+  if (bad_steps_ < config_.train.max_bad_steps) return;
+  // What was learned before is kept, where it is not the cause.
+  const bool keep = optimizer_.steps() > saved_updates_ && fault().empty();
+  if (keep) save();
+  fail("training stopped: ", bad_steps_, " steps in a row were not finite, at last because ", what, "; ",
+       advice(remedy));
 }
 
 void Run::log_line(double images_per_s) {
@@ -230,56 +294,50 @@ void Run::log_line(double images_per_s) {
   meter_ = LossMeter(config_.model.levels);
 }
 
+// Why the weights must not be kept; empty where nothing speaks against it.
+std::string Run::fault() {
+  if (const std::string name = first_not_finite(optimizer_, ema_); !name.empty()) return name + " is not finite";
+  if (optimizer_.steps() == sound_updates_) return {};
+  optimizer_.zero_grad();
+  const Tensor loss = objective_of(*first_inputs_).loss;
+  optimizer_.add_gradient(loss);
+  const auto now = loss.item<double>();
+  if (!std::isfinite(now) || !std::isfinite(optimizer_.grad_norm())) return "the loss or gradient is not finite";
+  if (now > kDiverged * std::max(1.0, first_loss_))
+    return concat("the loss of the first images went from ", first_loss_, " to ", now);
+  sound_updates_ = optimizer_.steps();
+  return {};
+}
+
+// What to do against divergence.
+std::string Run::lower() const {
+  return concat("lower train.lr (", config_.train.lr, ") or train.grad_clip (", config_.train.grad_clip, ")");
+}
+
+// What is left, and how to go on from it.
+std::string Run::advice(const std::string& remedy) const {
+  return saved_images_ ? concat(checkpoint_path().string(), " is that of ", *saved_images_, " images: ", remedy,
+                                " and ", "--resume")
+                       : concat("nothing was saved yet: ", remedy, " and start anew");
+}
+
+void Run::check_sound() {
+  const std::string what = fault();
+  check(what.empty(), "training diverged before ", progress_.images, " images: ", what, "; ", advice(lower()));
+}
+
 void Run::save() {
-  TensorMap tensors = optimizer_.views(optimizer_.flat_parameters(), "model.");
-  tensors.merge(ema_.state(optimizer_, "ema."));
-  tensors.merge(optimizer_.state());
-  const Json state = {{"images", progress_.images},
-                      {"steps", progress_.steps},
-                      {"seconds", progress_.seconds},
-                      {"updates", optimizer_.steps()},
-                      {"ema_updates", ema_.updates()}};
-  write_safetensors(
-      checkpoint_path(), tensors,
-      {{"format", kCheckpointFormat}, {"state", state.dump()}, {"config", value_to_json(config_).dump()}});
+  check_sound();
+  write_checkpoint(checkpoint_path(), config_, optimizer_, ema_, progress_);
+  saved_images_ = progress_.images;
+  saved_updates_ = optimizer_.steps();
   if (hooks_.on_save) hooks_.on_save(progress_, ema_.state(optimizer_));
 }
 
 void Run::load() {
-  const std::string name = checkpoint_path().string();
-  const Safetensors file = read_safetensors(checkpoint_path());
-  const auto metadata = [&](const char* key) {
-    const auto it = file.metadata.find(key);
-    check(it != file.metadata.end(), name, " is not a training checkpoint: its metadata lacks ", key);
-    return it->second;
-  };
-  check(metadata("format") == kCheckpointFormat, name, " has format ", metadata("format"), ", expected ",
-        kCheckpointFormat);
-  TrainConfig saved;
-  value_from_json(saved, parse_json(metadata("config"), name), "config");
-  saved.settle_model();  // an older one's model does not say what it was trained for
-  check(fields_equal(saved.model, config_.model), name, " is of another model: ", value_to_json(saved.model).dump());
-  check(fields_equal(saved.objective, config_.objective) && saved.train.seed == config_.train.seed, name,
-        " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
-  const TensorMap saved_parameters = with_prefix_removed(file.tensors, "model.");
-  const TensorMap views = optimizer_.views(optimizer_.flat_parameters(), "");
-  check(saved_parameters.size() == views.size(), name, " trains ", saved_parameters.size(), " tensors, this run ",
-        views.size(), ": was the text encoder frozen in one and not in the other?");
-  const at::NoGradGuard no_grad;
-  for (const auto& [key, view] : views) {
-    const auto it = saved_parameters.find(key);
-    check(it != saved_parameters.end() && it->second.sizes() == view.sizes(), name, " lacks model.", key, " ",
-          view.sizes());
-    view.copy_(it->second);
-  }
-  try {
-    const Json state = parse_json(metadata("state"), name);
-    optimizer_.load_state(file.tensors, state.at("updates"), name);
-    ema_.load_state(optimizer_, file.tensors, "ema.", state.at("ema_updates"), name);
-    progress_ = {state.at("images"), state.at("steps"), state.at("seconds"), 0};
-  } catch (const Json::exception& e) {
-    fail(name, " has unusable training state: ", e.what());
-  }
+  progress_ = read_checkpoint(checkpoint_path(), config_, optimizer_, ema_);
+  saved_images_ = progress_.images;
+  saved_updates_ = sound_updates_ = start_updates_ = optimizer_.steps();
 }
 
 TrainProgress Run::go() {
@@ -303,8 +361,10 @@ TrainProgress Run::go() {
       logged_s = now_s();
       logged_images = progress_.images;
     }
-    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0)))
+    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0))) {
+      check_sound();
       hooks_.on_sample(progress_, ema_.state(optimizer_));
+    }
     if (now_s() - saved_s > t.save_minutes * 60) {
       save();
       saved_s = now_s();

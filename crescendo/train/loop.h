@@ -3,6 +3,10 @@
 // A run folder holds options.json (what was resolved), log.jsonl (one object per log line), checkpoint.safetensors
 // (weights, EMA, optimizer, progress). Everything random is a function of (seed, image counter), so nothing of a
 // generator's state has to be saved.
+//
+// A step whose loss or gradient is not finite updates nothing. Before weights are saved or drawn with they are looked
+// at: all finite, and the loss of the first images of this run neither gone nor a hundred times what it was. Where they
+// are not, the run ends, and what was saved before stays.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +15,7 @@
 #include <vector>
 
 #include "crescendo/text/text_encoder.h"
-#include "crescendo/train/options.h"
+#include "crescendo/train/training_checkpoint.h"
 
 namespace crescendo {
 
@@ -35,13 +39,6 @@ inline constexpr const char* kTextEncoderPrefix = "text_encoder.";
 // Takes them out of a hook's weights, under their own names; what is left is the image model's.
 TensorMap take_text_encoder(TensorMap& weights);
 
-struct TrainProgress {
-  int64_t images = 0;
-  int64_t steps = 0;
-  double seconds = 0;  // of training so far, resumed runs included
-  double loss = 0;     // mean since the last log line
-};
-
 struct TrainHooks {
   // When a grid of samples is due. `weights` are the EMA's, views that change when training goes on.
   std::function<void(const TrainProgress&, const TensorMap& weights)> on_sample;
@@ -53,7 +50,8 @@ struct TrainHooks {
 // before the data set is encoded.
 void check_run_folder(const std::filesystem::path& out, bool resume);
 
-// Trains `model` until config.train.images, or until a signal asks to stop; then saves. With `resume`, goes on from
+// Trains `model` until config.train.images, or until a signal asks to stop; then saves. Throws where the weights have
+// diverged, or after max_bad_steps steps in a row without an update. With `resume`, goes on from
 // out/checkpoint.safetensors, which must be of the same model and objective. `text_encoder`: trained along with the
 // model, by the same optimizer; null for class models and where it is frozen.
 TrainProgress train(FarModel& model, const TrainConfig& config, const LatentSource& data,

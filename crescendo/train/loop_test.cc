@@ -1,5 +1,3 @@
-#include "crescendo/train/loop.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -9,73 +7,20 @@
 
 #include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
-#include "crescendo/core/rng.h"
-#include "crescendo/io/safetensors.h"
+#include "crescendo/train/test_support.h"
 #include "tests/support.h"
-#include "tests/tiny_model.h"
 
 namespace crescendo {
 namespace {
 
 namespace fs = std::filesystem;
+using test::checkpoint;
 using test::error_of;
-using test::tiny_config;
-
-// 24 latents, each near its class's own pattern. Image numbers in `poisoned` come out as NaN.
-class Patterns : public LatentSource {
- public:
-  int64_t size() const override { return 24; }
-  TrainingBatch batch(const std::vector<int64_t>& indices, const std::vector<uint64_t>& seeds) const override {
-    TrainingBatch out{at::empty({static_cast<int64_t>(indices.size()), 2, 4, 4}), at::tensor(indices).remainder(3), {}};
-    for (size_t b = 0; b < indices.size(); ++b) {
-      float* x = out.latents[static_cast<int64_t>(b)].data_ptr<float>();
-      Rng(static_cast<uint64_t>(indices[b] % 3), Draw::kOther).fill_normal({x, 32});
-      Rng noise(seeds[b], Draw::kPosterior);
-      for (int64_t i = 0; i < 32; ++i) x[i] += 0.1f * static_cast<float>(noise.normal());
-      if (poisoned(asked++)) x[0] = NAN;
-    }
-    return out;
-  }
-  std::function<bool(int64_t n)> poisoned = [](int64_t) { return false; };
-  mutable int64_t asked = 0;  // images so far
-};
-
-// 20 steps of 4 images, dropout and masks on.
-TrainConfig tiny_training() {
-  TrainConfig c;
-  c.model = tiny_config();
-  c.objective.diffusion_batch_mul = 2;
-  c.train.images = 80;
-  c.train.batch = 4;
-  c.train.lr = 2e-3;
-  c.train.lr_schedule.warmup_images = 8;
-  c.train.ema = 0.9;
-  c.train.log_images = 20;
-  c.train.sample_images = 0;
-  c.train.save_minutes = 1000;
-  return c;
-}
-
-// Trains a fresh model in `out`.
-TrainProgress run(const TrainConfig& c, const fs::path& out, bool resume = false, const TrainHooks& hooks = {},
-                  const LatentSource& data = Patterns()) {
-  const auto model = FarModel::random(c.model, 1);
-  return train(*model, c, data, out, resume, hooks);
-}
-
-Safetensors checkpoint(const fs::path& out) { return read_safetensors(out / "checkpoint.safetensors"); }
-
-void expect_same_tensors(const TensorMap& a, const TensorMap& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
-}
-
-std::vector<Json> log_lines(const fs::path& out) {
-  std::ifstream file(out / "log.jsonl");
-  std::vector<Json> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
+using test::expect_same_tensors;
+using test::log_lines;
+using test::Patterns;
+using test::run;
+using test::tiny_training;
 
 TEST(Train, TheLossFallsAndIsLogged) {
   const test::TemporaryDirectory folder;

@@ -264,14 +264,18 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
   TokenizerTrainingResult result;
   int64_t skipped = 0;
 
-  // Weights with their scale: what lies in DIR/tokenizer can be used at any time.
+  // Weights with their scale: what lies in DIR/tokenizer can be used at any time, so what is spoilt does not get there.
   const auto write = [&] {
+    for (const auto& [name, p] : vae.params().items())
+      check(at::isfinite(p).all().item<bool>(), "training broke down: ", name, " is not finite; lower lr");
     result.latent_std = measure_latent_std(vae, images, o.scale_images, measure_seed);
     check(result.latent_std > 0 && std::isfinite(result.latent_std), "training broke down: the latents' standard ",
           "deviation is ", result.latent_std, "; lower lr or loss.kl");
     if (!o.freeze_encoder) vae.set_latent_scale(1 / result.latent_std);
     result.seconds = now_s() - start_s;
     if (o.held_out > 0) result.quality = reconstruction_quality(vae, images, training_images, o.held_out, measure_seed);
+    check(std::isfinite(result.quality.psnr) && std::isfinite(result.quality.psnr_sample),
+          "training broke down: the PSNR is ", result.quality.psnr, " dB; lower lr");
     save_tokenizer(directory / "tokenizer", vae, result.to_json());
   };
 

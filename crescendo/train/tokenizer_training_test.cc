@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "crescendo/core/file.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
@@ -196,6 +197,23 @@ TEST(TokenizerTraining, StopsAndKeepsWhatIsThere) {
   EXPECT_EQ(result.images, 3 * o.batch);
   EXPECT_NO_THROW(load_tokenizer(folder / "tokenizer"));
   EXPECT_EQ(read_json(folder / "tokenizer" / "config.json")["training"]["finished"], false);
+}
+
+TEST(TokenizerTraining, WhatBrokeDownIsNotKept) {
+  const test::TemporaryDirectory folder;
+  TokenizerTrainingOptions o = tiny_options();
+  o.images = 16;
+  const auto vae = KlVae::random(o.tokenizer, 0);
+  train_tokenizer(*vae, shapes(32), o, folder.path());
+  const std::string before = read_file(folder / "tokenizer" / "model.safetensors");
+  for (const bool freeze : {false, true}) {  // of a frozen encoder the latents stay finite
+    const auto again = load_tokenizer(folder / "tokenizer");
+    o.freeze_encoder = freeze;
+    o.lr = 1e38;
+    EXPECT_CONTAINS(test::error_of([&] { train_tokenizer(*again, shapes(32), o, folder.path()); }),
+                    "training broke down");
+    EXPECT_TRUE(read_file(folder / "tokenizer" / "model.safetensors") == before);
+  }
 }
 
 TEST(TokenizerTraining, OptionsThatCannotBe) {

@@ -4,6 +4,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/other_kind.h"
 
 namespace crescendo {
 
@@ -15,7 +16,8 @@ Json parse_json(std::string_view text, std::string_view what) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
     const size_t line_start = text.substr(0, at).rfind('\n');
     const size_t column = line_start == std::string_view::npos ? at + 1 : at - line_start;
-    fail(what, " is not valid JSON: line ", line, ", column ", column);
+    const std::string other = other_kind(text.substr(0, 512), text.size());
+    fail(what, " is not valid JSON: line ", line, ", column ", column, other.empty() ? "" : "; it is " + other);
   } catch (const Json::exception& e) {
     fail(what, " is not usable JSON: ", e.what());
   }

@@ -87,16 +87,19 @@ void Arena::extend(Id target, const std::vector<Id>& items) {
 }
 
 void Arena::append(Id list, const std::vector<Id>& items) {
+  if (values_[list].kind == Kind::kForeign) return;
   must(values_[list].kind == Kind::kList, "it appends to what is no list");
   extend(list, items);
 }
 
 void Arena::add(Id set, const std::vector<Id>& items) {
+  if (values_[set].kind == Kind::kForeign) return;
   must(values_[set].kind == Kind::kSet, "it adds to what is no set");
   extend(set, items);
 }
 
 void Arena::set_items(Id dict, const std::vector<Id>& keys_and_values) {
+  if (values_[dict].kind == Kind::kForeign) values_[dict].kind = Kind::kDict;  // of that class
   must(values_[dict].kind == Kind::kDict, "it sets an item of what is no dict");
   must(keys_and_values.size() % 2 == 0, "a key without a value");
   extend(dict, keys_and_values);
@@ -167,9 +170,10 @@ PickleValue Arena::converted(const Value& from, const std::unordered_map<Id, Pic
     case Kind::kNumpyDtype:
       return PickleValue::string("numpy." + from.text);
     case Kind::kGlobal:
-      break;
+    case Kind::kForeign:
+      return PickleValue::text(Out::kForeign, from.text);
   }
-  fail(input_.name, ": pickle: it holds '", from.text, "' itself as a value; only tensors and plain data are read");
+  fail(input_.name, ": pickle: value of unknown kind");
 }
 
 PickleValue Arena::converted_dict(const Value& from, const std::unordered_map<Id, PickleValue>& done) const {
@@ -182,7 +186,7 @@ PickleValue Arena::converted_dict(const Value& from, const std::unordered_map<Id
   };
   for (size_t i = 0; i < from.items.size(); i += 2) {
     const Value& key = values_[from.items[i]];
-    check(key.kind <= Kind::kBytes || key.kind == Kind::kTuple, input_.name,
+    check(key.kind != Kind::kList && key.kind != Kind::kSet && key.kind != Kind::kDict, input_.name,
           ": pickle: a dict has a key that is no plain value");
     if (key.kind == Kind::kString) once(names.insert(key.text).second, key.text);
     if (key.kind == Kind::kInt) once(numbers.insert(key.integer).second, key.integer);

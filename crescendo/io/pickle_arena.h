@@ -23,14 +23,21 @@ enum class Global {
   kObject,
   kReconstructor,
   kStorage,
+  kUntypedStorage,
+  kUnreadStorage,
   kRebuildTensor,
   kRebuildTensorV2,
+  kRebuildTensorV3,
   kRebuildParameter,
+  kRebuildFromType,
+  kRebuildFromNumpy,
   kTorchSize,
   kTorchDevice,
   kNumpyScalar,
   kNumpyDtype,
+  kNumpyArray,
   kCodecsEncode,
+  kForeign,
 };
 
 struct Value {
@@ -41,7 +48,7 @@ struct Value {
     kBigInt,
     kFloat,
     kString,
-    kBytes,  // up to here: may be the key of a dict
+    kBytes,
     kList,
     kTuple,
     kSet,
@@ -50,7 +57,8 @@ struct Value {
     kGlobal,
     kNumpyDtype,  // text: "f8"; integer: 1 where big-endian
     kTensor,
-    kStorage,  // a tensor of one dimension
+    kStorage,  // a tensor of one dimension; integer: 1 where it is bytes without a type
+    kForeign,  // text: its class; what is done to it is forgotten. tensor: the content of a NumPy array
   };
   Kind kind = Kind::kNone;
   Global global = Global::kObject;
@@ -88,6 +96,7 @@ class Arena {
   Id make_text(Kind kind, std::string text);  // by value: it may come from the array that make() moves
   Id make_items(Kind kind, std::vector<Id> items);
   Id make_tensor(Kind kind, Tensor tensor);
+  Id make_foreign(std::string class_name) { return make_text(Kind::kForeign, std::move(class_name)); }
 
   // References hold until the next make.
   Value& operator[](Id id) { return values_[id]; }
@@ -99,6 +108,7 @@ class Arena {
   const std::vector<Id>& items_of(Id id, const char* what) const;  // of a tuple or list
   std::vector<int64_t> ints_of(Id id, const char* what) const;
 
+  // A foreign object forgets what it is given; only items under keys make a dict of it.
   void append(Id list, const std::vector<Id>& items);
   void add(Id set, const std::vector<Id>& items);
   void set_items(Id dict, const std::vector<Id>& keys_and_values);

@@ -13,10 +13,13 @@ namespace crescendo::pickle {
 
 namespace {
 
-constexpr std::array<std::string_view, 22> kTorchDtypes = {
-    "float64",   "double",    "float32",    "float", "float16", "half",  "bfloat16", "int64",
-    "long",      "int32",     "int",        "int16", "short",   "int8",  "uint8",    "bool",
-    "complex32", "complex64", "complex128", "qint8", "quint8",  "qint32"};
+constexpr std::array<std::string_view, 31> kTorchDtypes = {
+    "float64",        "double",   "float32",  "float",         "float16",     "half",
+    "bfloat16",       "int64",    "long",     "int32",         "int",         "int16",
+    "short",          "int8",     "uint8",    "bool",          "complex32",   "complex64",
+    "complex128",     "qint8",    "quint8",   "qint32",        "uint16",      "uint32",
+    "uint64",         "quint4x2", "quint2x4", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
+    "float8_e5m2fnuz"};
 
 struct KnownGlobal {
   std::string_view name;
@@ -26,6 +29,7 @@ struct KnownGlobal {
 constexpr std::array kGlobals = {
     KnownGlobal{"collections.OrderedDict", Global::kOrderedDict},
     KnownGlobal{"argparse.Namespace", Global::kNamespace},
+    KnownGlobal{"types.SimpleNamespace", Global::kNamespace},
     KnownGlobal{"builtins.set", Global::kSet},
     KnownGlobal{"__builtin__.set", Global::kSet},
     KnownGlobal{"builtins.frozenset", Global::kFrozenSet},
@@ -36,14 +40,25 @@ constexpr std::array kGlobals = {
     KnownGlobal{"__builtin__.object", Global::kObject},
     KnownGlobal{"copyreg._reconstructor", Global::kReconstructor},
     KnownGlobal{"copy_reg._reconstructor", Global::kReconstructor},
+    KnownGlobal{"torch.UntypedStorage", Global::kUntypedStorage},
+    KnownGlobal{"torch.storage.UntypedStorage", Global::kUntypedStorage},
+    KnownGlobal{"torch.storage._UntypedStorage", Global::kUntypedStorage},
     KnownGlobal{"torch._utils._rebuild_tensor", Global::kRebuildTensor},
     KnownGlobal{"torch._utils._rebuild_tensor_v2", Global::kRebuildTensorV2},
+    KnownGlobal{"torch._utils._rebuild_tensor_v3", Global::kRebuildTensorV3},
     KnownGlobal{"torch._utils._rebuild_parameter", Global::kRebuildParameter},
+    KnownGlobal{"torch._utils._rebuild_parameter_with_state", Global::kRebuildParameter},
+    KnownGlobal{"torch._tensor._rebuild_from_type", Global::kRebuildFromType},
+    KnownGlobal{"torch._tensor._rebuild_from_type_v2", Global::kRebuildFromType},
+    KnownGlobal{"torch._utils._rebuild_device_tensor_from_numpy", Global::kRebuildFromNumpy},
+    KnownGlobal{"torch._utils._rebuild_xla_tensor", Global::kRebuildFromNumpy},
     KnownGlobal{"torch.Size", Global::kTorchSize},
     KnownGlobal{"torch.device", Global::kTorchDevice},
     KnownGlobal{"numpy.core.multiarray.scalar", Global::kNumpyScalar},
     KnownGlobal{"numpy._core.multiarray.scalar", Global::kNumpyScalar},
     KnownGlobal{"numpy.dtype", Global::kNumpyDtype},
+    KnownGlobal{"numpy.core.multiarray._reconstruct", Global::kNumpyArray},
+    KnownGlobal{"numpy._core.multiarray._reconstruct", Global::kNumpyArray},
     KnownGlobal{"_codecs.encode", Global::kCodecsEncode},
 };
 
@@ -61,7 +76,11 @@ Id make_ordered_dict(Arena& a, const std::vector<Id>& arguments) {
 
 Id make_numpy_scalar(Arena& a, Id dtype_id, Id bytes_id) {
   const Value& dtype = a[dtype_id];
-  a.must(dtype.kind == Kind::kNumpyDtype && a[bytes_id].kind == Kind::kBytes, "a NumPy scalar is damaged");
+  const Kind content = a[bytes_id].kind;
+  if (dtype.kind == Kind::kForeign || content == Kind::kForeign) return a.make_foreign("numpy.core.multiarray.scalar");
+  // Python 2 keeps bytes as strings.
+  a.must(dtype.kind == Kind::kNumpyDtype && (content == Kind::kBytes || content == Kind::kString),
+         "a NumPy scalar is damaged");
   const std::string code = dtype.text;
   std::string raw = a[bytes_id].text;
   a.must(raw.size() == static_cast<size_t>(code[1] - '0'), "a NumPy scalar of type '", code, "' has ", raw.size(),
@@ -79,18 +98,34 @@ Id make_numpy_scalar(Arena& a, Id dtype_id, Id bytes_id) {
   if (code == "u1") return a.make_int(as(uint8_t{}));
   if (code == "u2") return a.make_int(as(uint16_t{}));
   if (code == "u4") return a.make_int(as(uint32_t{}));
-  if (code == "u8") {
-    a.must(as(uint64_t{}) <= static_cast<uint64_t>(INT64_MAX), "a NumPy scalar does not fit in 63 bits");
+  if (code == "u8" && as(uint64_t{}) <= static_cast<uint64_t>(INT64_MAX))
     return a.make_int(static_cast<int64_t>(as(uint64_t{})));
-  }
-  a.broken("a NumPy scalar has dtype '", code, "'");
+  return a.make_foreign("numpy.core.multiarray.scalar");
 }
 
+// Text, dates, objects and records are foreign.
 Id make_numpy_dtype(Arena& a, const std::string& code) {
-  a.must(code.size() == 2 && std::string_view("fiub").find(code[0]) != std::string_view::npos &&
-             std::string_view("1248").find(code[1]) != std::string_view::npos,
-         "NumPy dtype '", code, "' is not supported");
-  return a.make_text(Kind::kNumpyDtype, code);
+  const bool number = code.size() == 2 && std::string_view("fiub").find(code[0]) != std::string_view::npos &&
+                      std::string_view("1248").find(code[1]) != std::string_view::npos;
+  return number ? a.make_text(Kind::kNumpyDtype, code) : a.make_foreign("numpy.dtype");
+}
+
+// The name of the class that is made, where it is the first argument of what makes it.
+std::string class_of(const Arena& a, const std::vector<Id>& arguments, const std::string& otherwise) {
+  return !arguments.empty() && a[arguments[0]].kind == Kind::kGlobal ? a[arguments[0]].text : otherwise;
+}
+
+// A name as it may stand in a message, whatever the file made of it.
+std::string shown_name(std::string_view name) {
+  constexpr size_t kLongest = 120;
+  std::string out(name.substr(0, kLongest));
+  for (char& c : out)
+    if (c < '!' || c > '~') c = '?';
+  return name.size() > kLongest ? out + "..." : out;
+}
+
+bool takes_attributes(const std::string& class_name) {
+  return class_name == "argparse.Namespace" || class_name == "types.SimpleNamespace";
 }
 
 }  // namespace
@@ -110,10 +145,23 @@ Id find_global(Arena& a, std::string_view module, std::string_view name) {
       if (name == known.name) return make(Global::kStorage, static_cast<int64_t>(known.dtype));
   if (module == "torch" && std::find(kTorchDtypes.begin(), kTorchDtypes.end(), name) != kTorchDtypes.end())
     return a.make_text(Kind::kString, full);
-  a.broken("it refers to '", full, "'; only tensors and plain data are read");
+  if (module == "torch" || module == "torch.cuda")
+    for (const auto& known : kUnreadStorageTypes)
+      if (name == known.name) return make(Global::kUnreadStorage, static_cast<int64_t>(known.dtype));
+  const Id id = a.make_text(Kind::kGlobal, shown_name(full));
+  a[id].global = Global::kForeign;
+  return id;
 }
 
 Id call(Arena& a, Id callee, Id arguments_id) {
+  // (function, class, arguments, state): a subclass of Tensor, whose own function makes a tensor.
+  while (a[callee].kind == Kind::kGlobal && a[callee].global == Global::kRebuildFromType) {
+    const auto& wrapped = a.items_of(arguments_id, "the arguments of a call");
+    a.must(wrapped.size() == 4, a[callee].text, " is called with ", wrapped.size(), " arguments");
+    callee = wrapped[0];
+    arguments_id = wrapped[2];
+  }
+  if (a[callee].kind == Kind::kForeign) return a.make_foreign(std::string(a[callee].text));
   a.must(a[callee].kind == Kind::kGlobal, "it calls what is no known function");
   a.must(a[arguments_id].kind == Kind::kTuple, "the arguments of a call must be a tuple");
   const std::vector<Id> arguments = a[arguments_id].items;
@@ -139,11 +187,10 @@ Id call(Arena& a, Id callee, Id arguments_id) {
       return a.make_text(Kind::kBytes, "");
     case Global::kReconstructor: {  // (class, object, None)
       expect_count(3, 3);
-      const Value &type = a[arguments[0]], &base = a[arguments[1]];
-      a.must(type.kind == Kind::kGlobal && type.global == Global::kNamespace && base.kind == Kind::kGlobal &&
-                 base.global == Global::kObject && a[arguments[2]].kind == Kind::kNone,
-             name, " may only make an argparse.Namespace");
-      return a.make_text(Kind::kDict, std::string(type.text));
+      const Value& type = a[arguments[0]];
+      if (type.kind == Kind::kGlobal && type.global == Global::kNamespace)
+        return a.make_text(Kind::kDict, std::string(type.text));
+      return a.make_foreign(class_of(a, arguments, name));
     }
     case Global::kRebuildTensor:
       expect_count(4, 4);
@@ -151,10 +198,17 @@ Id call(Arena& a, Id callee, Id arguments_id) {
     case Global::kRebuildTensorV2:  // (.., requires_grad, backward_hooks[, metadata])
       expect_count(6, 7);
       return rebuild_tensor(a, arguments[0], arguments[1], arguments[2], arguments[3]);
-    case Global::kRebuildParameter:  // (tensor, requires_grad, backward_hooks)
-      expect_count(3, 3);
-      a.must(a[arguments[0]].kind == Kind::kTensor, "a parameter must be made of a tensor");
+    case Global::kRebuildTensorV3:  // (.., requires_grad, backward_hooks, dtype[, metadata])
+      expect_count(7, 8);
+      return rebuild_tensor_of(a, arguments[6], arguments[0], arguments[1], arguments[2], arguments[3]);
+    case Global::kRebuildParameter:  // (tensor, requires_grad, backward_hooks[, state])
+      expect_count(3, 4);
+      a.must(a[arguments[0]].kind == Kind::kTensor || a[arguments[0]].kind == Kind::kForeign,
+             "a parameter must be made of a tensor");
       return arguments[0];
+    case Global::kRebuildFromNumpy:  // (array, dtype, device, requires_grad)
+      expect_count(4, 4);
+      return tensor_of_array(a, arguments[0], arguments[1], name);
     case Global::kTorchSize:
       expect_count(1, 1);
       return a.make_items(Kind::kTuple, a.items_of(arguments[0], "the argument of torch.Size"));
@@ -169,7 +223,10 @@ Id call(Arena& a, Id callee, Id arguments_id) {
       return make_numpy_scalar(a, arguments[0], arguments[1]);
     case Global::kNumpyDtype:
       expect_count(1, 3);
+      if (a[arguments[0]].kind != Kind::kString) return a.make_foreign(std::string(name));
       return make_numpy_dtype(a, a.string_of(arguments[0], "a NumPy dtype"));
+    case Global::kNumpyArray:  // (class, shape, type); the content comes with its state
+      return a.make_foreign(class_of(a, arguments, name));
     case Global::kCodecsEncode: {  // how Python 3 writes bytes in protocol 2
       expect_count(2, 2);
       const std::string& encoding = a.string_of(arguments[1], "an encoding");
@@ -178,16 +235,27 @@ Id call(Arena& a, Id callee, Id arguments_id) {
       a.must(bytes.has_value(), "bytes are written with characters above 255");
       return a.make_text(Kind::kBytes, std::move(*bytes));
     }
+    case Global::kForeign: {
+      const bool makes_its_argument = name.starts_with("copyreg.__newobj") || name.starts_with("copy_reg.__newobj");
+      return a.make_foreign(makes_its_argument ? class_of(a, arguments, name) : name);
+    }
     case Global::kObject:
     case Global::kStorage:
+    case Global::kUntypedStorage:
+    case Global::kUnreadStorage:
+    case Global::kRebuildFromType:
       break;
   }
-  a.broken("it calls '", name, "', which only stands for a type here");
+  return a.make_foreign(std::string(name));  // what only stands for a type here
 }
 
-// Attributes of a Namespace, byte order of a dtype. An OrderedDict's attributes (_metadata of a state dict) carry
-// nothing that is needed.
+// Attributes of a Namespace, byte order of a dtype, content of an array. The attributes of an OrderedDict (_metadata of
+// a state dict) carry nothing that is needed, and those of a foreign object are forgotten.
 void set_state(Arena& a, Id target, Id state) {
+  if (a[target].kind == Kind::kForeign) {
+    if (a[target].text == "numpy.ndarray") fill_array(a, target, state);
+    return;
+  }
   if (a[target].kind == Kind::kNumpyDtype) {
     const auto& items = a.items_of(state, "the state of a NumPy dtype");
     a.must(items.size() >= 2, "the state of a NumPy dtype is damaged");
@@ -195,8 +263,9 @@ void set_state(Arena& a, Id target, Id state) {
     return;
   }
   a.must(a[target].kind == Kind::kDict && !a[target].text.empty(), "it sets the state of what has none");
+  if (!takes_attributes(a[target].text)) return;
   a.must(a[state].kind == Kind::kDict, "the state of a ", a[target].text, " must be a dict");
-  if (a[target].text == "argparse.Namespace") a.set_items(target, std::vector<Id>(a[state].items));
+  a.set_items(target, std::vector<Id>(a[state].items));
 }
 
 }  // namespace crescendo::pickle

@@ -7,10 +7,10 @@
 
 namespace crescendo::pickle {
 
-// The value that stands for `module`.`name`; an error that names it where it is not on the list.
+// The value that stands for `module`.`name`, foreign where it is not on the list.
 Id find_global(Arena& arena, std::string_view module, std::string_view name);
 
-// callee(*arguments)
+// callee(*arguments); a foreign callee makes a foreign object.
 Id call(Arena& arena, Id callee, Id arguments);
 
 // target.__setstate__(state)

@@ -85,5 +85,13 @@ inline constexpr std::array kStorageTypes = {
     NamedDtype{"ShortStorage", at::kShort},   NamedDtype{"CharStorage", at::kChar},
     NamedDtype{"ByteStorage", at::kByte},     NamedDtype{"BoolStorage", at::kBool},
 };
+// Known, so that they can be passed over: no weight is stored so.
+inline constexpr std::array kUnreadStorageTypes = {
+    NamedDtype{"ComplexFloatStorage", at::kComplexFloat},
+    NamedDtype{"ComplexDoubleStorage", at::kComplexDouble},
+    NamedDtype{"QInt8Storage", at::kQInt8},
+    NamedDtype{"QUInt8Storage", at::kQUInt8},
+    NamedDtype{"QInt32Storage", at::kQInt32},
+};
 
 }  // namespace crescendo::pickle

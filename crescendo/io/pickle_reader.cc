@@ -267,7 +267,10 @@ class Machine {
       }
       case kNewObjEx: {
         const Id keywords = pop(), arguments = pop(), callee = pop();
-        must(arena_[keywords].kind == Kind::kDict && arena_[keywords].items.empty(), "a call with keywords");
+        const bool foreign = arena_[callee].kind == Kind::kForeign ||
+                             (arena_[callee].kind == Kind::kGlobal && arena_[callee].global == Global::kForeign);
+        must(foreign || (arena_[keywords].kind == Kind::kDict && arena_[keywords].items.empty()),
+             "a call with keywords");
         return push_call(callee, arguments);
       }
       case kInst: {

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
+
+#include "crescendo/io/pickle_ops.h"
 
 namespace crescendo::pickle {
 
@@ -10,18 +14,51 @@ namespace {
 
 constexpr int64_t kMaxExpanded = int64_t{1} << 24;  // elements of a tensor that repeats its storage (stride 0)
 
+// "torch.float32"; nothing where no tensor is read in that type.
+std::optional<at::ScalarType> dtype_of(std::string_view name) {
+  for (const auto& known : kStorageTypes)
+    if (name == "torch." + dtype_name(known.dtype)) return known.dtype;
+  return std::nullopt;
+}
+
+// "f4" -> float32. Of unsigned types only bytes have tensors.
+std::optional<at::ScalarType> dtype_of_numpy(std::string_view code) {
+  constexpr std::array kCodes = {
+      NamedDtype{"f8", at::kDouble}, NamedDtype{"f4", at::kFloat}, NamedDtype{"f2", at::kHalf},
+      NamedDtype{"i8", at::kLong},   NamedDtype{"i4", at::kInt},   NamedDtype{"i2", at::kShort},
+      NamedDtype{"i1", at::kChar},   NamedDtype{"u1", at::kByte},  NamedDtype{"b1", at::kBool}};
+  for (const auto& known : kCodes)
+    if (code == known.name) return known.dtype;
+  return std::nullopt;
+}
+
+// Any object may be persistent; torch.save makes storages so, and before 1.6 the source texts of modules.
+bool is_storage(const Arena& a, Id persistent_id) {
+  const Value& value = a[persistent_id];
+  return value.kind == Kind::kTuple && !value.items.empty() && a[value.items[0]].kind == Kind::kString &&
+         a[value.items[0]].text == "storage";
+}
+
 }  // namespace
 
 Id load_storage(Arena& a, Id persistent_id) {
   a.must(a.options().load_storage != nullptr, "a reference to a storage where there is none");
-  a.must(a[persistent_id].kind == Kind::kTuple, "a persistent id must be a tuple");
+  if (!is_storage(a, persistent_id)) {
+    const auto& items = a[persistent_id].items;
+    const bool named = items.size() > 1 && a[items[1]].kind == Kind::kGlobal;
+    return a.make_foreign(named ? std::string(a[items[1]].text) : "a persistent object");
+  }
   const auto& items = a[persistent_id].items;
-  a.must((items.size() == 5 || items.size() == 6) && a.string_of(items[0], "a persistent id's tag") == "storage",
-         "a persistent id must be ('storage', type, key, location, numel)");
+  a.must(items.size() == 5 || items.size() == 6, "a persistent id must be ('storage', type, key, location, numel)");
   const Value& type = a[items[1]];
-  a.must(type.kind == Kind::kGlobal && type.global == Global::kStorage, "a persistent id needs a storage type");
+  a.must(type.kind == Kind::kGlobal, "a persistent id needs a storage type");
+  const std::string type_name = type.text;
+  const Global kind = type.global;
+  if (kind != Global::kStorage && kind != Global::kUntypedStorage && kind != Global::kUnreadStorage)
+    return a.make_foreign(std::string(type_name));
   StorageId storage;
-  storage.dtype = static_cast<at::ScalarType>(type.integer);
+  storage.dtype = kind == Global::kUntypedStorage ? at::kByte : static_cast<at::ScalarType>(type.integer);
+  storage.is_unread = kind == Global::kUnreadStorage;
   storage.key = a.string_of(items[2], "the key of a storage");
   storage.location = a.string_of(items[3], "the location of a storage");
   storage.numel = a.int_of(items[4], "the size of a storage");
@@ -38,11 +75,61 @@ Id load_storage(Arena& a, Id persistent_id) {
                storage.view_numel <= storage.numel - storage.view_offset,
            "the view of a storage leaves it");
   }
-  return a.make_tensor(Kind::kStorage, a.options().load_storage(storage));
+  const Tensor content = a.options().load_storage(storage);
+  if (storage.is_unread) return a.make_foreign(std::string(type_name));
+  const Id id = a.make_tensor(Kind::kStorage, content);
+  a[id].integer = kind == Global::kUntypedStorage;
+  return id;
+}
+
+Id rebuild_tensor_of(Arena& a, Id dtype_id, Id storage_id, Id offset, Id sizes, Id strides) {
+  const Value& storage = a[storage_id];
+  if (storage.kind == Kind::kForeign) return storage_id;
+  a.must(storage.kind == Kind::kStorage && storage.integer == 1, "a tensor must stand on a storage of bytes");
+  a.must(a[dtype_id].kind == Kind::kString || a[dtype_id].kind == Kind::kGlobal, "a tensor needs a type");
+  const auto dtype = dtype_of(a[dtype_id].text);
+  if (!dtype || *dtype == at::kBool) return a.make_foreign(std::string(a[dtype_id].text));
+  Tensor bytes = storage.tensor;
+  if (bytes.defined()) {
+    const auto size = static_cast<int64_t>(at::elementSize(*dtype));
+    a.must(bytes.numel() % size == 0, "a storage of ", bytes.numel(), " bytes holds no whole number of elements of ",
+           size);
+    if (reinterpret_cast<uintptr_t>(bytes.data_ptr()) % static_cast<uintptr_t>(size) != 0) bytes = bytes.clone();
+    bytes = bytes.view(*dtype);
+  }
+  return rebuild_tensor(a, a.make_tensor(Kind::kStorage, bytes), offset, sizes, strides);
+}
+
+void fill_array(Arena& a, Id array, Id state) {
+  if (a[state].kind != Kind::kTuple || a[state].items.size() != 5) return;
+  const auto& items = a[state].items;
+  const Value &dtype_value = a[items[2]], &content = a[items[4]];
+  const auto dtype = dtype_value.kind == Kind::kNumpyDtype ? dtype_of_numpy(dtype_value.text) : std::nullopt;
+  if (!dtype || dtype_value.integer != 0 || (content.kind != Kind::kBytes && content.kind != Kind::kString)) return;
+  const auto shape = a.ints_of(items[1], "the shape of an array");
+  const auto numel = checked_numel(shape);
+  const auto size = numel ? checked_bytes(*numel, *dtype) : std::nullopt;
+  a.must(size && static_cast<uint64_t>(*size) == content.text.size(), "an array's shape and its ", content.text.size(),
+         " bytes disagree");
+  const bool fortran = a[items[3]].kind == Kind::kBool && a[items[3]].integer != 0;
+  const std::vector<int64_t> stored = fortran ? std::vector<int64_t>(shape.rbegin(), shape.rend()) : shape;
+  const Tensor tensor = tensor_over(own_bytes(content.text, "an array"), stored, *dtype);
+  std::vector<int64_t> reversed(shape.size());
+  for (size_t i = 0; i < reversed.size(); ++i) reversed[i] = static_cast<int64_t>(reversed.size() - 1 - i);
+  a[array].tensor = fortran ? tensor.permute(reversed) : tensor;
+}
+
+Id tensor_of_array(Arena& a, Id array, Id dtype_id, const std::string& name) {
+  const Tensor content = a[array].kind == Kind::kForeign ? a[array].tensor : Tensor();
+  const auto dtype = a[dtype_id].kind == Kind::kString ? dtype_of(a[dtype_id].text) : std::nullopt;
+  if (!content.defined() || !dtype) return a.make_foreign(name);
+  return a.make_tensor(Kind::kTensor, content.to(*dtype));
 }
 
 Id rebuild_tensor(Arena& a, Id storage_id, Id offset_id, Id sizes_id, Id strides_id) {
+  if (a[storage_id].kind == Kind::kForeign) return storage_id;
   a.must(a[storage_id].kind == Kind::kStorage, "a tensor must stand on a storage");
+  a.must(a[storage_id].integer == 0, "a tensor stands on a storage of bytes, and its type is not told");
   const int64_t offset = a.int_of(offset_id, "the offset of a tensor");
   const auto sizes = a.ints_of(sizes_id, "the shape of a tensor");
   const auto strides = a.ints_of(strides_id, "the strides of a tensor");

@@ -1,10 +1,20 @@
 #include "crescendo/io/pickle_value.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "crescendo/core/check.h"
 
 namespace crescendo {
+
+namespace {
+
+// Classes whose dicts hold all that there is to them.
+constexpr std::array<std::string_view, 3> kReadDicts = {"collections.OrderedDict", "argparse.Namespace",
+                                                        "types.SimpleNamespace"};
+
+}  // namespace
 
 template <class T>
 const T& PickleValue::get(const char* expected) const {
@@ -39,6 +49,8 @@ const char* PickleValue::kind_name() const {
       return "a dict";
     case Kind::kTensor:
       return "a tensor";
+    case Kind::kForeign:
+      return "a foreign object";
   }
   return "?";
 }
@@ -59,6 +71,30 @@ const PickleValue* PickleValue::find(std::string_view key) const {
   for (const auto& [name, value] : entries())
     if (name.kind_ == Kind::kString && name.as_string() == key) return &value;
   return nullptr;
+}
+
+void PickleValue::count_foreign(std::map<std::string, int64_t>& counts, std::set<const void*>& seen) const {
+  const bool container = is(Kind::kDict) || is(Kind::kList) || is(Kind::kTuple) || is(Kind::kSet);
+  if ((!container && !is(Kind::kForeign)) || !seen.insert(content_.get()).second) return;
+  if (is(Kind::kForeign)) {
+    ++counts[as_string()];
+  } else if (is(Kind::kDict)) {
+    const std::string& type = type_name();
+    if (!type.empty() && std::find(kReadDicts.begin(), kReadDicts.end(), type) == kReadDicts.end()) ++counts[type];
+    for (const auto& [key, value] : entries()) {
+      key.count_foreign(counts, seen);
+      value.count_foreign(counts, seen);
+    }
+  } else {
+    for (const auto& item : items()) item.count_foreign(counts, seen);
+  }
+}
+
+std::map<std::string, int64_t> foreign_classes(const PickleValue& value) {
+  std::map<std::string, int64_t> counts;
+  std::set<const void*> seen;
+  value.count_foreign(counts, seen);
+  return counts;
 }
 
 PickleValue PickleValue::state_dict(const TensorMap& tensors) {
@@ -114,7 +150,7 @@ Json tensor_to_json(const Tensor& tensor) {
 // Shared branches are written out once per use, so a small pickle can stand for a huge text: hence the budget.
 Json to_json_within(const PickleValue& value, size_t& budget) {
   const size_t cost = value.is(PickleValue::Kind::kString) || value.is(PickleValue::Kind::kBytes) ||
-                              value.is(PickleValue::Kind::kBigInt)
+                              value.is(PickleValue::Kind::kBigInt) || value.is(PickleValue::Kind::kForeign)
                           ? value.as_string().size() + 1
                           : 1;
   check(cost <= budget, "pickle: the data is too large to be shown as JSON");
@@ -156,6 +192,8 @@ Json to_json_within(const PickleValue& value, size_t& budget) {
     }
     case Kind::kTensor:
       return tensor_to_json(value.as_tensor());
+    case Kind::kForeign:
+      return Json::object({{"object", value.as_string()}});
   }
   fail("pickle: value of unknown kind");
 }

@@ -142,6 +142,7 @@ class Writer {
       case Kind::kBigInt:
       case Kind::kBytes:
       case Kind::kSet:
+      case Kind::kForeign:
         break;
     }
     fail("pickle: ", value.kind_name(), " cannot be written to a file that opens with weights_only=True");

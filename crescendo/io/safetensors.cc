@@ -11,6 +11,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/json.h"
+#include "crescendo/core/other_kind.h"
 
 namespace crescendo {
 
@@ -30,6 +31,15 @@ constexpr std::array kDtypes = {
     DtypeName{"I16", at::kShort},     DtypeName{"I8", at::kChar},   DtypeName{"U8", at::kByte},
     DtypeName{"BOOL", at::kBool},
 };
+
+// Passed over, for no weight is stored so.
+struct UnreadDtype {
+  const char* name;
+  int64_t bytes;
+};
+constexpr std::array kUnreadDtypes = {UnreadDtype{"F8_E4M3", 1}, UnreadDtype{"F8_E5M2", 1}, UnreadDtype{"F8_E8M0", 1},
+                                      UnreadDtype{"U16", 2},     UnreadDtype{"U32", 4},     UnreadDtype{"U64", 8},
+                                      UnreadDtype{"C64", 8}};
 
 std::string dtype_list() {
   std::string out;
@@ -161,6 +171,13 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string key_;
 };
 
+// Of one element, where the dtype is one that is passed over; else 0.
+int64_t unread_bytes(const Entry& entry) {
+  for (const auto& known : kUnreadDtypes)
+    if (entry.dtype == known.name) return known.bytes;
+  return 0;
+}
+
 at::ScalarType parse_dtype(const Entry& entry, const std::string& file) {
   for (const auto& known : kDtypes)
     if (entry.dtype == known.name) return known.dtype;
@@ -183,7 +200,7 @@ std::string json_string(const std::string& text) {
   }
 }
 
-Safetensors read_sharded(const std::filesystem::path& index_path) {
+Safetensors read_sharded(const std::filesystem::path& index_path, UnreadTypes unread) {
   const Json index = read_json(index_path);
   check(index.is_object() && index.contains("weight_map") && index["weight_map"].is_object(), index_path.string(),
         ": an index needs the object 'weight_map'");
@@ -201,28 +218,43 @@ Safetensors read_sharded(const std::filesystem::path& index_path) {
     const auto shard_path = index_path.parent_path() / file;
     check(std::filesystem::is_regular_file(shard_path), index_path.string(), ": shard ", file, " is missing; it holds ",
           names.size(), " tensors, the first is '", names.front(), "'");
-    Safetensors shard = parse_safetensors(map_bytes(shard_path));
+    Safetensors shard = parse_safetensors(map_bytes(shard_path), unread);
     for (const auto& name : names) {
+      if (shard.unread.contains(name)) continue;
       const auto it = shard.tensors.find(name);
       check(it != shard.tensors.end(), index_path.string(), ": tensor '", name, "' is not in its shard ", file);
       out.tensors.emplace(name, it->second);
     }
     out.metadata.merge(shard.metadata);
+    out.unread.merge(shard.unread);
   }
   return out;
 }
 
 }  // namespace
 
-Safetensors parse_safetensors(const Bytes& bytes) {
+std::string other_weights_in(const std::filesystem::path& folder) {
+  std::string names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    for (const char* extension : {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"})
+      if (entry.path().extension() == extension)
+        names += (names.empty() ? "" : ", ") + entry.path().filename().string();
+  return names.empty() ? "" : "; it holds " + names + ", but in a folder only safetensors are read";
+}
+
+Safetensors parse_safetensors(const Bytes& bytes, UnreadTypes unread_types) {
   const std::string& file = bytes.name;
+  const std::string_view front(reinterpret_cast<const char*>(bytes.data.data()), std::min<size_t>(bytes.size(), 512));
+  if (bytes.size() < 9 || front[8] != '{')
+    if (const std::string other = other_kind_or_text(front, bytes.size()); !other.empty())
+      fail(file, ": not a safetensors file: it is ", other);
   check(bytes.size() >= 8, file, ": not a safetensors file: it has ", bytes.size(),
         " bytes, the header length takes 8");
   const auto header_size = load_le<uint64_t>(bytes.data, 0);
   check(header_size <= kMaxHeaderBytes, file, ": not a safetensors file: header length ", header_size,
         " is above the limit of ", kMaxHeaderBytes);
   check(header_size <= bytes.size() - 8, file, ": header length ", header_size, " exceeds the file's ", bytes.size(),
-        " bytes; the file is cut short or of another format");
+        " bytes; the file is cut short (it should have more than ", header_size + 8, ") or of another format");
   const std::string_view header(reinterpret_cast<const char*>(bytes.data.data()) + 8, header_size);
   check(header.starts_with('{'), file, ": not a safetensors file: the header must begin with '{'");
 
@@ -234,15 +266,19 @@ Safetensors parse_safetensors(const Bytes& bytes) {
   const size_t data_size = bytes.size() - data_begin;
   // In order of offset (empty tensors first), each tensor must begin where the one before it ended.
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.offsets < b.offsets; });
+  const uint64_t announced = entries.empty() ? 0 : entries.back().offsets[1];
   uint64_t expected_begin = 0;
   Safetensors out;
   for (const Entry& entry : entries) {
-    const auto dtype = parse_dtype(entry, file);
+    const int64_t unread = unread_types == UnreadTypes::kPassOver ? unread_bytes(entry) : 0;
+    const auto dtype = unread > 0 ? at::kByte : parse_dtype(entry, file);
     const uint64_t begin = entry.offsets[0], end = entry.offsets[1];
     check(begin <= end && end <= data_size, file, ": tensor '", entry.name, "': data_offsets [", begin, ", ", end,
-          "] leave the ", data_size, " bytes of data; the file is cut short or damaged");
+          "] leave the ", data_size, " bytes of data; the file is cut short or damaged: it has ", bytes.size(),
+          " bytes, its header announces ", data_begin + announced);
     const auto numel = checked_numel(entry.shape);
-    const auto size = numel ? checked_bytes(*numel, dtype) : std::nullopt;
+    const auto count = numel && unread > 0 ? checked_numel(std::array{*numel, unread}) : numel;
+    const auto size = count ? checked_bytes(*count, dtype) : std::nullopt;
     check(size.has_value(), file, ": tensor '", entry.name, "': its shape has more elements than 63 bits can count");
     check(static_cast<uint64_t>(*size) == end - begin, file, ": tensor '", entry.name, "': shape and dtype ask for ",
           *size, " bytes, data_offsets give ", end - begin);
@@ -250,6 +286,10 @@ Safetensors parse_safetensors(const Bytes& bytes) {
           begin < expected_begin ? ", inside the tensor before it" : ", which leaves a hole after byte ",
           begin < expected_begin ? "" : std::to_string(expected_begin));
     expected_begin = end;
+    if (unread > 0) {
+      check(out.unread.emplace(entry.name, entry.dtype).second, file, ": tensor '", entry.name, "' stands there twice");
+      continue;
+    }
     const Bytes part = bytes.part(data_begin + begin, end - begin, file + ": tensor '" + entry.name + "'");
     check(out.tensors.emplace(entry.name, tensor_over(part, entry.shape, dtype)).second, file, ": tensor '", entry.name,
           "' stands there twice");
@@ -259,20 +299,20 @@ Safetensors parse_safetensors(const Bytes& bytes) {
   return out;
 }
 
-Safetensors read_safetensors(const std::filesystem::path& path) {
+Safetensors read_safetensors(const std::filesystem::path& path, UnreadTypes unread) {
   if (std::filesystem::is_directory(path)) {
     for (const char* name : {"model.safetensors.index.json", "model.safetensors",
                              "diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors"})
-      if (std::filesystem::exists(path / name)) return read_safetensors(path / name);
+      if (std::filesystem::exists(path / name)) return read_safetensors(path / name, unread);
     std::vector<std::filesystem::path> found;
     for (const auto& entry : std::filesystem::directory_iterator(path))
       if (entry.path().extension() == ".safetensors") found.push_back(entry.path());
-    check(!found.empty(), path.string(), ": the folder holds no safetensors file");
+    check(!found.empty(), path.string(), ": the folder holds no safetensors file", other_weights_in(path));
     check(found.size() == 1, path.string(), ": the folder holds ", found.size(),
           " safetensors files and no index; name one of them");
-    return read_safetensors(found.front());
+    return read_safetensors(found.front(), unread);
   }
-  return path.extension() == ".json" ? read_sharded(path) : parse_safetensors(map_bytes(path));
+  return path.extension() == ".json" ? read_sharded(path, unread) : parse_safetensors(map_bytes(path), unread);
 }
 
 void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,

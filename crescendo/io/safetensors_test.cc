@@ -178,6 +178,29 @@ TEST(Safetensors, EveryTruncationAndBitFlipIsHandled) {
   }
 }
 
+TEST(Safetensors, TypesThatAreNotReadMayBePassedOver) {
+  const std::string content = file_of(
+      R"({"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[],"data_offsets":[4,8]},)"
+      R"("c":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[8,9]}})",
+      std::string(9, '\0'));
+  const Safetensors file = parse_safetensors(own_bytes(content, "x"), UnreadTypes::kPassOver);
+  EXPECT_EQ(file.tensors.size(), 1u);
+  EXPECT_EQ(file.unread, (std::map<std::string, std::string>{{"a", "U16"}, {"c", "F8_E4M3"}}));
+  const std::string wrong = file_of(R"({"a":{"dtype":"U16","shape":[3],"data_offsets":[0,4]}})", "1234");
+  EXPECT_CONTAINS(error_of([&] { parse_safetensors(own_bytes(wrong, "x"), UnreadTypes::kPassOver); }),
+                  "ask for 6 bytes");
+  EXPECT_CONTAINS(error_of([&] { parse(content); }), "unknown dtype 'U16'");
+}
+
+TEST(Safetensors, WhatIsNoneIsNamed) {
+  EXPECT_CONTAINS(error_of([] { parse("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n"); }),
+                  "a Git LFS pointer, not the file itself of 123 bytes; fetch that, e.g. with `git lfs pull`");
+  EXPECT_CONTAINS(error_of([] { parse("<!DOCTYPE html><html>"); }), "a web page");
+  const std::string header = R"({"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}})";
+  EXPECT_CONTAINS(parse_error(header, "1234"),
+                  concat("it has ", 8 + header.size() + 4, " bytes, its header announces ", 8 + header.size() + 9));
+}
+
 TEST(Safetensors, WriterRefusesWhatTheFormatCannotHold) {
   TemporaryDirectory folder;
   const auto write = [&](const TensorMap& tensors, const std::map<std::string, std::string>& metadata = {}) {

@@ -12,6 +12,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/other_kind.h"
 
 namespace crescendo {
 
@@ -20,8 +21,6 @@ namespace {
 constexpr uint64_t kMaxPickleBytes = uint64_t{1} << 30;
 constexpr const char* kLegacyMagic = "0x1950a86a20f9469cfc6c";
 constexpr int64_t kLegacyProtocol = 1001;
-// What pickle.dumps(magic, protocol=2) gives: PROTO 2, LONG1 of ten bytes.
-constexpr std::string_view kLegacyPrefix("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
 
 // One tensor of one dimension per storage key; a key always has one dtype and size.
 class StorageCache {
@@ -40,6 +39,53 @@ class StorageCache {
   std::unordered_map<std::string, Tensor> storages_;
 };
 
+// A whole Python object may hold weights, but only its program knows where.
+void check_root(const PickleValue& root, const std::string& file) {
+  check(!root.is(PickleValue::Kind::kForeign), file, ": it holds no weights but an object of '",
+        root.is(PickleValue::Kind::kForeign) ? root.as_string() : "",
+        "', which is not executed; save its state_dict() with torch.save()");
+}
+
+// The least size of an archive that was cut short: PyTorch writes the pickle first, which tells the sizes of all
+// storages behind it, and the directory last.
+uint64_t least_bytes(const Bytes& bytes) {
+  constexpr size_t kLocalHeader = 30;
+  if (bytes.size() < kLocalHeader) return bytes.size();
+  const size_t begin = kLocalHeader + load_le<uint16_t>(bytes.data, 26) + load_le<uint16_t>(bytes.data, 28);
+  if (begin >= bytes.size()) return bytes.size();
+  std::map<std::string, uint64_t> sizes;
+  PickleOptions options;
+  options.load_storage = [&](const StorageId& id) {
+    sizes[id.key] = static_cast<uint64_t>(id.numel) * at::elementSize(id.dtype);
+    return Tensor();
+  };
+  size_t consumed = bytes.size() - begin;
+  try {
+    parse_pickle(bytes.part(begin, bytes.size() - begin, bytes.name), options, &consumed);
+  } catch (const Error&) {  // cut within the pickle: what was read so far still counts
+  }
+  uint64_t total = begin + consumed;
+  for (const auto& entry : sizes) total += entry.second;
+  return std::max<uint64_t>(total, bytes.size());
+}
+
+ZipReader open_archive(const Bytes& bytes) {
+  if (has_zip_directory(bytes)) return ZipReader(bytes);
+  fail(bytes.name, ": no ZIP directory at the end; the file is cut short: it has ", bytes.size(),
+       " bytes and should have more than ", least_bytes(bytes), "; fetch it again");
+}
+
+// What an archive that is no checkpoint is or holds.
+std::string contents_of(const ZipReader& archive) {
+  const auto ends = [](const char* ending) { return [=](const ZipMember& m) { return m.name.ends_with(ending); }; };
+  const auto& members = archive.members();
+  if (std::any_of(members.begin(), members.end(), ends("model.weights.h5"))) return "it is a Keras model";
+  std::string names;
+  for (size_t i = 0; i < std::min<size_t>(members.size(), 3); ++i) names += (i ? ", " : "") + members[i].name;
+  if (members.size() > 3) names += ", ...";
+  return names.empty() ? "it is empty" : "it holds " + names + "; unpack it and name the file of weights";
+}
+
 }  // namespace
 
 PickleValue parse_torch_zip(const ZipReader& archive) {
@@ -50,7 +96,7 @@ PickleValue parse_torch_zip(const ZipReader& archive) {
     check(pickle == nullptr, file, ": the archive has two pickles, ", pickle ? pickle->name : "", " and ", member.name);
     pickle = &member;
   }
-  check(pickle != nullptr, file, ": no PyTorch checkpoint: the archive has no FOLDER/data.pkl");
+  check(pickle != nullptr, file, ": no PyTorch checkpoint: the archive has no FOLDER/data.pkl; ", contents_of(archive));
   const std::string folder = pickle->name.substr(0, pickle->name.find('/') + 1);
   check(archive.find(folder + "constants.pkl") == nullptr, file,
         ": a TorchScript program, not a checkpoint; save its state_dict() with torch.save()");
@@ -66,6 +112,7 @@ PickleValue parse_torch_zip(const ZipReader& archive) {
   StorageCache cache;
   PickleOptions options;
   options.load_storage = [&](const StorageId& id) -> Tensor {
+    if (id.is_unread) return {};
     check(!id.is_view, file, ": storage '", id.key, "' is a view, which ZIP checkpoints do not have");
     return cache.get(id, file, [&] {
       const ZipMember* member = archive.find(folder + "data/" + id.key);
@@ -76,7 +123,9 @@ PickleValue parse_torch_zip(const ZipReader& archive) {
       return tensor_over(archive.content(*member, /*verify=*/false), std::span(&id.numel, 1), id.dtype);
     });
   };
-  return parse_pickle(archive.content(*pickle, /*verify=*/true), options);
+  PickleValue root = parse_pickle(archive.content(*pickle, /*verify=*/true), options);
+  check_root(root, file);
+  return root;
 }
 
 PickleValue parse_torch_legacy(const Bytes& bytes) {
@@ -91,7 +140,7 @@ PickleValue parse_torch_legacy(const Bytes& bytes) {
   };
   const PickleValue magic = next({});
   check(magic.is(PickleValue::Kind::kBigInt) && magic.as_string() == kLegacyMagic, file,
-        ": not a PyTorch checkpoint: the magic number is missing");
+        ": not a PyTorch checkpoint: a Python pickle, but the magic number is missing that torch.save() writes");
   const PickleValue protocol = next({});
   check(protocol.is(PickleValue::Kind::kInt) && protocol.as_int() == kLegacyProtocol, file,
         ": the PyTorch stream has an unknown protocol");
@@ -111,7 +160,7 @@ PickleValue parse_torch_legacy(const Bytes& bytes) {
           "' is used with two types or sizes");
     return Tensor();
   };
-  next(scan);
+  check_root(next(scan), file);
   const PickleValue keys = next({});
   check(keys.is(PickleValue::Kind::kList), file, ": the list of storage keys is damaged");
   std::unordered_map<std::string, Tensor> storages;
@@ -129,8 +178,8 @@ PickleValue parse_torch_legacy(const Bytes& bytes) {
     check(size <= bytes.size() - at, file, ": storage '", name, "' of ", size, " bytes leaves the file, which has ",
           bytes.size() - at, " left");
     const Bytes part = bytes.part(at, size, file + ": storage '" + name + "'");
-    check(storages.emplace(name, tensor_over(part, std::span(&numel, 1), it->second.dtype)).second, file, ": storage '",
-          name, "' is listed twice");
+    const Tensor content = it->second.is_unread ? Tensor() : tensor_over(part, std::span(&numel, 1), it->second.dtype);
+    check(storages.emplace(name, content).second, file, ": storage '", name, "' is listed twice");
     at += size;
   }
   check(at == bytes.size(), file, ": ", bytes.size() - at, " bytes after the last storage");
@@ -139,19 +188,20 @@ PickleValue parse_torch_legacy(const Bytes& bytes) {
   build.load_storage = [&](const StorageId& id) {
     const auto it = storages.find(id.key);
     check(it != storages.end(), file, ": storage '", id.key, "' is used but not listed");
-    return id.is_view ? it->second.narrow(0, id.view_offset, id.view_numel) : it->second;
+    return id.is_view && !id.is_unread ? it->second.narrow(0, id.view_offset, id.view_numel) : it->second;
   };
   at = object_begin;
   return next(build);
 }
 
+bool is_pickle(std::string_view head) { return head.size() > 1 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5; }
+
 PickleValue parse_torch_file(const Bytes& bytes) {
   const std::string_view head(reinterpret_cast<const char*>(bytes.data.data()), std::min<size_t>(bytes.size(), 512));
-  if (head.starts_with("PK")) return parse_torch_zip(ZipReader(bytes));
-  check(!head.substr(std::min<size_t>(head.size(), 257)).starts_with("ustar"), bytes.name,
-        ": a tar archive, the format of PyTorch before 0.1.10; save it again with a newer PyTorch");
-  check(head.starts_with(kLegacyPrefix), bytes.name,
-        ": not a PyTorch checkpoint: neither a ZIP archive nor PyTorch's older stream");
+  if (head.starts_with("PK")) return parse_torch_zip(open_archive(bytes));
+  const std::string other = other_kind(head, bytes.size());
+  check(is_pickle(head), bytes.name, ": not a PyTorch checkpoint: neither a ZIP archive nor PyTorch's older stream",
+        other.empty() ? "" : ": it is " + other);
   return parse_torch_legacy(bytes);
 }
 

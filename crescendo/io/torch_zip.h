@@ -20,6 +20,8 @@ namespace crescendo {
 // Either of the two forms, told apart by the first bytes.
 PickleValue read_torch_file(const std::filesystem::path& path);
 
+// Bytes that begin as a pickle of protocol 2 to 5 does, in which the older form is written.
+bool is_pickle(std::string_view head);
 PickleValue parse_torch_file(const Bytes& bytes);
 PickleValue parse_torch_zip(const ZipReader& archive);
 PickleValue parse_torch_legacy(const Bytes& bytes);

@@ -132,9 +132,35 @@ TEST(TorchZip, SaysWhatIsWrong) {
   EXPECT_CONTAINS(error({{"a/data.pkl", pickle}, {"a/constants.pkl", ""}}), "TorchScript");
   EXPECT_CONTAINS(error({{"a/data.pkl", pickle}, {"a/byteorder", "big"}, {"a/data/0", kFourFloats}}), "'big'");
   EXPECT_CONTAINS(error({{"a/data.pkl", one_tensor("BoolStorage")}, {"a/data/0", "\1\1\2\1"}}), "neither 0 nor 1");
-  EXPECT_CONTAINS(error({{"a/data.pkl", one_tensor("QInt8Storage")}}), "'torch.QInt8Storage'");
   EXPECT_CONTAINS(error({{"a/data.pkl", one_tensor("FloatStorage", "cpu", "../../0")}}), "is missing");
   EXPECT_CONTAINS(error({{"a/data.pkl", "cos\nsystem\n."}}), "'os.system'");
+}
+
+// Tensors of types that are not read lie among others, in both forms of file.
+TEST(TorchFiles, TensorsOfOtherTypesArePassedOver) {
+  const std::string head("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.", 25);
+  const std::string pickle = one_tensor("ComplexFloatStorage"), four("\4\0\0\0\0\0\0\0", 8);
+  for (const std::string& file : {archive_of({{"a/data.pkl", pickle}, {"a/data/0", std::string(32, '\0')}}),
+                                  head + pickle + "]" + text("0") + "a." + four + std::string(32, '\0')})
+    EXPECT_EQ(parse(file).find("w")->as_string(), "torch.ComplexFloatStorage");
+}
+
+TEST(TorchZip, ACutDownloadTellsHowMuchIsMissing) {
+  // The archive as PyTorch lays it out: the pickle first, the directory last.
+  const std::string whole = archive_of({{"a/data.pkl", one_tensor("FloatStorage")}, {"a/data/0", kFourFloats}});
+  const std::string cut = whole.substr(0, whole.find("a/data/0"));
+  EXPECT_CONTAINS(parse_error(cut), concat("cut short: it has ", cut.size(), " bytes and should have more than "));
+  EXPECT_CONTAINS(parse_error(whole.substr(0, 10)), "it has 10 bytes and should have more than 10");
+  // The pickle ends before the padding of what follows it.
+  const size_t end = whole.find(one_tensor("FloatStorage")) + one_tensor("FloatStorage").size();
+  EXPECT_CONTAINS(parse_error(whole.substr(0, end)),
+                  concat("has ", end, " bytes and should have more than ", end + 16));
+}
+
+TEST(TorchFiles, WholeObjectsAreRefusedByName) {
+  const std::string net = "cfoo\nNet\n)\x81}U\1aK\1sb.";
+  EXPECT_CONTAINS(parse_error(archive_of({{"a/data.pkl", net}})), "an object of 'foo.Net', which is not executed");
+  EXPECT_CONTAINS(parse_error("\x80\x03]."), "a Python pickle, but the magic number is missing");
 }
 
 TEST(TorchFiles, WrongMagicIsNamed) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <ostream>
 
 #include "crescendo/core/check.h"
@@ -31,17 +32,25 @@ struct Directory {
   uint64_t begin, size, count;
 };
 
-Directory find_directory(const Bytes& archive) {
-  const auto data = archive.data;
-  check(data.size() >= kEndSize, archive.name, ": not a ZIP archive: it has only ", data.size(), " bytes");
-  // The end record is the last thing in the file but for its comment, whose length must fit exactly.
+// The end record is the last thing in the file but for its comment, whose length must fit exactly.
+std::optional<size_t> find_end(std::span<const std::byte> data) {
+  if (data.size() < kEndSize) return std::nullopt;
   size_t end = data.size() - kEndSize;
   const size_t lowest = end > kMax16 ? end - kMax16 : 0;
   while (load_le<uint32_t>(data, end) != kEndSignature ||
          load_le<uint16_t>(data, end + 20) != data.size() - end - kEndSize) {
-    check(end > lowest, archive.name, ": no ZIP directory at the end; the file is cut short or no ZIP archive");
+    if (end == lowest) return std::nullopt;
     --end;
   }
+  return end;
+}
+
+Directory find_directory(const Bytes& archive) {
+  const auto data = archive.data;
+  check(data.size() >= kEndSize, archive.name, ": not a ZIP archive: it has only ", data.size(), " bytes");
+  const std::optional<size_t> found = find_end(data);
+  check(found.has_value(), archive.name, ": no ZIP directory at the end; the file is cut short or no ZIP archive");
+  const size_t end = *found;
   uint64_t disk = load_le<uint16_t>(data, end + 4), directory_disk = load_le<uint16_t>(data, end + 6);
   uint64_t count_here = load_le<uint16_t>(data, end + 8), count = load_le<uint16_t>(data, end + 10);
   uint64_t size = load_le<uint32_t>(data, end + 12), begin = load_le<uint32_t>(data, end + 16);
@@ -103,6 +112,8 @@ void append_le(std::string& out, uint64_t value, int bytes) {
 }
 
 }  // namespace
+
+bool has_zip_directory(const Bytes& archive) { return find_end(archive.data).has_value(); }
 
 uint32_t crc32_of(std::span<const std::byte> data, uint32_t crc) {
   return static_cast<uint32_t>(::crc32_z(crc, reinterpret_cast<const unsigned char*>(data.data()), data.size()));

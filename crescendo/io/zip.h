@@ -30,6 +30,9 @@ struct ZipMember {
 // CRC-32 of `data`, carried on from `crc`.
 uint32_t crc32_of(std::span<const std::byte> data, uint32_t crc = 0);
 
+// Whether the record at the end of an archive is there, which a download that was cut short lacks.
+bool has_zip_directory(const Bytes& archive);
+
 class ZipReader {
  public:
   // Members that would inflate to more than this are refused: a few MB of archive can hold a TB of zeros.

@@ -10,7 +10,10 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/json.h"
+#include "crescendo/core/other_kind.h"
 #include "crescendo/text/pretokenize.h"
+#include "crescendo/text/slow_tokenizer.h"
 
 namespace crescendo {
 
@@ -34,7 +37,8 @@ Value parse(const std::string& text, const std::string& where) {
   try {
     return Value::parse(text);
   } catch (const Value::exception& e) {
-    fail(where, " is not valid JSON: ", e.what());
+    const std::string other = other_kind(std::string_view(text).substr(0, 512), text.size());
+    fail(where, " is not valid JSON: ", other.empty() ? e.what() : "it is " + other);
   }
 }
 
@@ -165,6 +169,32 @@ struct Merge {
 
 }  // namespace
 
+namespace {
+
+// A template that is the text itself, and nothing else.
+bool is_bare_template(const Value& pieces) {
+  return pieces.is_array() && pieces.size() == 1 && pieces[0].is_object() && pieces[0].contains("Sequence");
+}
+
+// It may change offsets, which nobody asks for, but no ids.
+void check_post_processor(const Value& value, const std::string& where) {
+  const std::string type = text_of(member(value, "type", where), where + ".type");
+  if (type == "Sequence") {
+    const Value& list = member(value, "processors", where);
+    check(list.is_array(), where, ".processors must be a list");
+    for (const Value& item : list) check_post_processor(item, where);
+    return;
+  }
+  if (type == "TemplateProcessing")
+    check(is_bare_template(member(value, "single", where)), where,
+          ": a TemplateProcessing that adds tokens to a text, ", member(value, "single", where).dump().substr(0, 120),
+          ", is not supported");
+  else
+    check(type == "ByteLevel", where, ": post_processor '", type, "' is not supported (ByteLevel is)");
+}
+
+}  // namespace
+
 std::string byte_spelling(unsigned char byte) {
   const char32_t c = byte_characters()[byte];
   if (c < 0x80) return {static_cast<char>(c)};
@@ -250,10 +280,13 @@ void Bpe::Tables::read_pre_tokenizer(const Value& value, const std::string& wher
     check(pattern.is_object() && pattern.size() == 1 && (pattern.contains("Regex") || pattern.contains("String")),
           where, ": a Split pattern must be a Regex or a String, got ", pattern.dump().substr(0, 80));
     const std::string behavior = text_of(member(value, "behavior", where), where + ".behavior");
-    check(behavior == "Isolated", where, ": Split behavior '", behavior, "' is not supported (Isolated is)");
-    refuse_option(value, "invert", where + ": Split");
-    const bool literal = pattern.contains("String");
-    splitters.emplace_back(text_of(*pattern.begin(), where + ".pattern"), literal, where);
+    const std::string text = text_of(*pattern.begin(), where + ".pattern");
+    // Where matches and gaps are pieces alike, an inverted pattern cuts the same; and where a pattern leaves no gaps,
+    // nothing is lost when they are removed.
+    const bool whole = pattern.contains("Regex") && (text == kQwen2Split || text == kGpt2Split);
+    check(behavior == "Isolated" || (behavior == "Removed" && whole && flag_of(value, "invert", false, where)), where,
+          ": Split behavior '", behavior, "' is not supported (Isolated is)");
+    splitters.emplace_back(text, pattern.contains("String"), where);
   } else if (type == "ByteLevel") {
     refuse_option(value, "add_prefix_space", where + ": ByteLevel");
     if (flag_of(value, "use_regex", true, where)) splitters.emplace_back(kGpt2Split, false, where);
@@ -366,10 +399,8 @@ Bpe::Bpe(const TokenizerFiles& files, const std::string& name) : cache_(std::mak
         " has no pre_tokenizer; one that ends in ByteLevel is needed");
   tables->read_pre_tokenizer(root["pre_tokenizer"], where + ": pre_tokenizer", byte_level);
   check(byte_level, where, ": pre_tokenizer has no ByteLevel step; only byte-level BPE is supported");
-  if (!is_null_or_absent(root, "post_processor")) {
-    const std::string type = text_of(member(root["post_processor"], "type", where), where + ": post_processor.type");
-    check(type == "ByteLevel", where, ": post_processor '", type, "' is not supported (ByteLevel is)");
-  }
+  if (!is_null_or_absent(root, "post_processor"))
+    check_post_processor(root["post_processor"], where + ": post_processor");
   tables->read_model(member(root, "model", where), where + ": model");
   if (!is_null_or_absent(root, "added_tokens")) tables->read_added_tokens(root["added_tokens"], where);
   tables->read_pad_token(files.tokenizer_config_json, name + "/tokenizer_config.json");
@@ -378,11 +409,26 @@ Bpe::Bpe(const TokenizerFiles& files, const std::string& name) : cache_(std::mak
 
 Bpe Bpe::load(const std::filesystem::path& folder) { return Bpe(TokenizerFiles::read(folder), folder.string()); }
 
+bool has_tokenizer_files(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "tokenizer.json") || has_slow_tokenizer(folder);
+}
+
 TokenizerFiles TokenizerFiles::read(const std::filesystem::path& folder) {
   TokenizerFiles files;
-  files.tokenizer_json = read_file(folder / "tokenizer.json");
-  const auto config = folder / "tokenizer_config.json";
+  files.tokenizer_json = std::filesystem::exists(folder / "tokenizer.json") || !has_slow_tokenizer(folder)
+                             ? read_file(folder / "tokenizer.json")
+                             : tokenizer_json_of_slow(folder);
+  const auto config = folder / "tokenizer_config.json", map = folder / "special_tokens_map.json";
   if (std::filesystem::exists(config)) files.tokenizer_config_json = read_file(config);
+  if (!std::filesystem::exists(map)) return files;
+  const Json special = read_json(map);
+  Json own =
+      files.tokenizer_config_json.empty() ? Json::object() : parse_json(files.tokenizer_config_json, config.string());
+  const auto pad = special.is_object() ? special.find("pad_token") : special.end();
+  if (special.is_object() && pad != special.end() && own.is_object() && own.value("pad_token", Json()).is_null()) {
+    own["pad_token"] = *pad;
+    files.tokenizer_config_json = own.dump(2);
+  }
   return files;
 }
 

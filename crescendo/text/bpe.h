@@ -3,6 +3,8 @@
 // Reads a Hugging Face tokenizer.json as Qwen2's is made: NFC, splits by regular expressions, byte level, merges by
 // rank, added tokens matched before everything else. What it does not know (another normalizer, pre-tokenizer or model)
 // is an error that names it, never a guess. Safe to use from several threads.
+//
+// Older folders hold vocab.json and merges.txt instead; text/slow_tokenizer.h makes a tokenizer.json of them.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +18,15 @@
 
 namespace crescendo {
 
+// Whether a folder holds what TokenizerFiles::read needs.
+bool has_tokenizer_files(const std::filesystem::path& folder);
+
 // The two files of a tokenizer in Hugging Face layout, as text.
 struct TokenizerFiles {
   std::string tokenizer_json;
   std::string tokenizer_config_json;  // may be empty: then there is no pad token
 
+  // A pad token that only special_tokens_map.json names is written into tokenizer_config_json.
   static TokenizerFiles read(const std::filesystem::path& folder);
   void write(const std::filesystem::path& folder) const;
 };

@@ -167,8 +167,7 @@ TEST(Bpe, NamesWhatItDoesNotSupport) {
             std::string::npos);
   EXPECT_NE(error_with("/added_tokens/0/lstrip", true).find("added token '<|end|>': 'lstrip' = true"),
             std::string::npos);
-  EXPECT_NE(error_with("/post_processor", {{"type", "TemplateProcessing"}}).find("'TemplateProcessing'"),
-            std::string::npos);
+  EXPECT_NE(error_with("/post_processor", {{"type", "BertProcessing"}}).find("'BertProcessing'"), std::string::npos);
   EXPECT_NE(error_with("/model/merges", Json::array({"a b"})).find("'ab' is not in the vocabulary"), std::string::npos);
   EXPECT_NE(error_with("/model/vocab/a", -1).find("must be a whole number in 0.."), std::string::npos);
   EXPECT_NE(error_with("/model/vocab/a", 98).find("id 98 is given twice"), std::string::npos);
@@ -180,6 +179,38 @@ TEST(Bpe, NamesWhatItDoesNotSupport) {
   EXPECT_NE(error_of([] { make_bpe(small_tokenizer({}), R"({"pad_token": "<pad>"})"); }).find("pad_token '<pad>'"),
             std::string::npos);
   EXPECT_NE(error_of([] { make_bpe(small_tokenizer({}), "").pad_id(); }).find("names no pad_token"), std::string::npos);
+}
+
+TEST(Bpe, SequencesThatChangeNothingAreRead) {
+  const auto ids_with = [](const char* pointer, const Json& value) {
+    Json tokenizer = small_tokenizer({{"a", "b"}});
+    tokenizer[Json::json_pointer(pointer)] = value;
+    return make_bpe(tokenizer).encode("ab 12");
+  };
+  const Ids expected{256, ' ', '1', '2'};
+  const auto sequence = [](const char* list, const Json& items) { return Json{{"type", "Sequence"}, {list, items}}; };
+  const Json bytes{{"type", "ByteLevel"}, {"use_regex", false}};
+  const Json split{
+      {"type", "Split"}, {"pattern", {{"Regex", kQwen2Split}}}, {"behavior", "Isolated"}, {"invert", true}};
+  const Json bare{{"type", "TemplateProcessing"},
+                  {"single", Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}})}};
+  EXPECT_EQ(ids_with("/post_processor", sequence("processors", Json::array({bytes}))), expected);
+  EXPECT_EQ(ids_with("/post_processor", sequence("processors", Json::array({bytes, bare}))), expected);
+  EXPECT_EQ(ids_with("/normalizer", sequence("normalizers", Json::array({Json{{"type", "NFC"}}}))), expected);
+  EXPECT_EQ(ids_with("/decoder", sequence("decoders", Json::array({bytes}))), expected);
+  EXPECT_EQ(ids_with("/pre_tokenizer",
+                     sequence("pretokenizers", Json::array({split, sequence("pretokenizers", Json::array({bytes}))}))),
+            expected);
+  EXPECT_EQ(
+      ids_with("/pre_tokenizer/pretokenizers/0",
+               {{"type", "Split"}, {"pattern", {{"Regex", kQwen2Split}}}, {"behavior", "Removed"}, {"invert", true}}),
+      expected);
+  Json adding = bare;
+  adding["single"].push_back({{"SpecialToken", {{"id", "<|end|>"}, {"type_id", 0}}}});
+  EXPECT_NE(error_of([&] {
+              ids_with("/post_processor", sequence("processors", Json::array({bytes, adding})));
+            }).find("a TemplateProcessing that adds tokens"),
+            std::string::npos);
 }
 
 TEST(Bpe, MatchesTheTokenizerFixture) {

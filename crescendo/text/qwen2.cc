@@ -51,10 +51,29 @@ std::string listed(const std::vector<std::string>& names) {
 
 bool is_norm(const std::string& name) { return name.ends_with("norm.weight"); }
 
-// The parts of a checkpoint that a text encoder has no use for.
+// The parts of a checkpoint that a text encoder has no use for: output heads, and what reads pictures or sound.
 bool is_unused(const std::string& name) {
-  return name.ends_with("lm_head.weight") || name.starts_with("visual.") ||
-         name.find(".visual.") != std::string::npos || name.ends_with("rotary_emb.inv_freq");
+  constexpr std::array kParts{
+      "visual.",       "vision_tower.", "vision_model.", "audio_tower.", "multi_modal_projector.",
+      "mm_projector.", "lm_head.",      "score."};
+  const bool other = std::any_of(kParts.begin(), kParts.end(), [&](const std::string& part) {
+    return name.starts_with(part) || name.find("." + part) != std::string::npos;
+  });
+  return other || name.ends_with("rotary_emb.inv_freq");
+}
+
+// Rotary positions as they are: "mrope" turns text alone as the default does. What would turn them otherwise is named.
+void check_rope(const Json& json, const std::string& where) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!is_set(json, key)) continue;
+    const Json& rope = json[key];
+    check(rope.is_object(), where, ": ", key, " must be an object, got ", rope.dump().substr(0, 80));
+    for (const char* type : {"rope_type", "type"})
+      if (is_set(rope, type)) check_known(std::array{"default", "mrope"}, rope[type], where + ": " + key);
+    const bool typed = is_set(rope, "rope_type") || is_set(rope, "type");
+    check(typed || !is_set(rope, "factor") || rope["factor"] == Json(1) || rope["factor"] == Json(1.0), where, ": ",
+          key, " with the factor ", rope.value("factor", Json()).dump(), " is not supported");
+  }
 }
 
 // x * cos + rotate_half(x) * sin: channel i turns with channel i + d/2 (Su et al. 2021, in Hugging Face's channel
@@ -111,11 +130,8 @@ Qwen2Config Qwen2Config::from_json(const Json& root, const std::string& where) {
     read(json, "head_dim", config.head_dim);
   else
     config.head_dim = config.num_attention_heads > 0 ? config.hidden_size / config.num_attention_heads : 0;
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!is_set(json, key) || !json[key].is_object()) continue;
-    for (const char* type : {"rope_type", "type"})  // "mrope" turns text alone as plain rotary positions do
-      if (is_set(json[key], type)) check_known(std::array{"default", "mrope"}, json[key][type], where + ": " + key);
-  }
+  check_rope(json, where);
+  if (&json != &root) check_rope(root, where);
   if (is_set(json, "use_sliding_window") && json["use_sliding_window"] == Json(true))
     read(json, "sliding_window", config.sliding_window);
   check(missing.empty(), where, " lacks: ", missing);

@@ -269,6 +269,8 @@ TEST(Qwen2, ReadsOtherNamesAndTypes) {
     renamed["lm_head.weight"] = at::zeros({config.vocab_size, config.hidden_size});
     renamed["visual.patch_embed.proj.weight"] = at::zeros({3});
     renamed["model.visual.blocks.0.norm1.weight"] = at::zeros({3});
+    renamed["vision_tower.embed.weight"] = at::zeros({3});
+    renamed["score.weight"] = at::zeros({2, config.hidden_size});
     Qwen2 model(config, renamed);
     EXPECT_EQ(model.weights().at("model.norm.weight").scalar_type(), at::kBFloat16);  // stored as it came
     EXPECT_TRUE(at::equal(model.forward(ids, {}), expected)) << prefix;               // and computed in fp32
@@ -337,6 +339,9 @@ TEST(Qwen2Config, NamesWhatIsMissingOrUnknown) {
   EXPECT_NE(error_with("hidden_size", "64").find("'hidden_size' must be a whole number"), std::string::npos);
   EXPECT_NE(error_with("vocab_size", 0).find("vocab_size must be in 1.."), std::string::npos);
   EXPECT_NE(error_with("quantization_config", {{"bits", 4}}).find("quantized weights"), std::string::npos);
+  EXPECT_NE(error_with("rope_scaling", {{"factor", 4.0}}).find("rope_scaling with the factor 4.0"), std::string::npos);
+  EXPECT_NE(error_with("rope_scaling", {{"rope_type", "linear"}}).find("rope_scaling \"linear\""), std::string::npos);
+  EXPECT_NE(error_with("rope_scaling", "yarn").find("rope_scaling must be an object"), std::string::npos);
   EXPECT_EQ(error_with("rope_scaling", {{"type", "mrope"}, {"mrope_section", {16, 24, 24}}}), "no error");
   // A vision model keeps the sizes of its text tower apart.
   Json nested{

@@ -60,7 +60,12 @@ bad_input() {
 
   refuses 1 "holds no" convert tests/golden/io_zip.pth --weights raw --out "$dir/out"
   refuses 1 "NumPy arrays" convert tests/golden/io_numpy.npz --out "$dir/out"
-  refuses 1 "is a KL-VAE, not a model" convert models/shapes-64/tokenizer --out "$dir/out"
+  refuses 2 "is a KL-VAE, not a model" convert models/shapes-64/tokenizer --heads 4 --out "$dir/out"
+  refuses 2 "--to pth is for models" convert models/shapes-64/tokenizer --to pth --out "$dir/out"
+  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n' >"$dir/kl16.ckpt"
+  refuses 1 "a Git LFS pointer, not the file itself of 7 bytes" inspect "$dir/kl16.ckpt"
+  refuses 1 "a Git LFS pointer" convert "$dir/kl16.ckpt" --out "$dir/out"
+  refuses 1 "a Git LFS pointer" tokenizer reconstruct shapes --count 1 --model "$dir/kl16.ckpt" --out "$dir/x.png"
   refuses 1 "crescendo convert $golden" generate --model $golden --class 1 --out "$dir/out"
   refuses 2 "--out" convert "$dir/text.pth"
   refuses 2 "--to must be dir or pth" convert "$dir/text.pth" --to onnx --out "$dir/out"
@@ -83,7 +88,10 @@ published() {
   vae=$fixtures/vae_micro/kl16.ckpt
   text=$fixtures/t2i_micro/checkpoint-last.pth
   refuses 1 "give --heads N" convert "$far" --out "$dir/out"
-  refuses 1 "is a KL-VAE, not a model" convert "$vae" --out "$dir/out"
+  works convert "$vae" --out "$dir/tokenizer" --json
+  says '"latent_scale": 0.2325'
+  works inspect "$dir/tokenizer"
+  says "kl-vae"
   refuses 1 "is a model, not a KL-VAE" convert "$far" --heads 4 --tokenizer "$far" --out "$dir/out"
   seq 999 >"$dir/labels.txt"
   refuses 1 "has 999 lines, the model 1000 classes" convert "$far" --heads 4 --labels "$dir/labels.txt" --out "$dir/out"
@@ -91,6 +99,8 @@ published() {
   seq -f "class %g" 0 999 >"$dir/labels.txt"
   works convert "$far" --heads 4 --tokenizer "$vae" --labels "$dir/labels.txt" --out "$dir/far"
   refuses 1 "exists already" convert "$far" --heads 4 --out "$dir/far"
+  works convert "$far" --heads 4 --tokenizer "$dir/tokenizer" --labels "$dir/labels.txt" --out "$dir/same"
+  diff -r "$dir/far" "$dir/same" >/dev/null || fail "a tokenizer's folder and its file are not the same"
   works convert "$dir/far" --to pth --out "$dir/far.pth"
   works convert "$dir/far.pth" --tokenizer "$vae" --labels "$dir/labels.txt" --out "$dir/again"
   diff -r "$dir/far" "$dir/again" >/dev/null || fail "converting there and back changes something"

@@ -17,10 +17,34 @@ struct Arguments {
   std::string path, out, to = "dir";
   std::string tokenizer, text_encoder, system_prompt, labels, weights, dtype;
   int64_t heads = 0;
+  double latent_scale = 0;
 };
 
 // A folder or file as given, else the name of a model.
 fs::path source_path(const std::string& name) { return fs::exists(name) ? fs::path(name) : find_model(name); }
+
+// A KL-VAE by itself: a tokenizer's folder is made of it.
+void convert_tokenizer(const Arguments& a, const ConvertSource& source, const ConvertOptions& options) {
+  const std::string name = source.path.string();
+  check_usage(a.to == "dir", name, " is a KL-VAE; --to pth is for models");
+  check_usage(
+      a.heads == 0 && a.tokenizer.empty() && a.text_encoder.empty() && a.system_prompt.empty() && a.labels.empty(),
+      name,
+      " is a KL-VAE, not a model: --heads, --tokenizer, --text-encoder, --system-prompt and --labels are for "
+      "models");
+  const auto vae = open_tokenizer(source, options);
+  const Json report = {{"from", name},
+                       {"out", a.out},
+                       {"to", "tokenizer"},
+                       {"dtype", precision_name(vae->dtype())},
+                       {"parameters", vae->params().count()},
+                       {"config", value_to_json(vae->config())}};
+  if (a.common.dry_run) return print_json(report);
+  write_tokenizer_directory(*vae, a.out);
+  if (a.common.json) return print_json(report);
+  log_info(concat(a.out, ": tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
+                  vae->config().latent_channels, " channels, latent scale ", vae->config().latent_scale));
+}
 
 void run(const Arguments& a) {
   a.common.apply();
@@ -39,13 +63,22 @@ void run(const Arguments& a) {
   options.system_prompt = a.system_prompt;
   options.labels = a.labels;
 
-  const OpenModel model = open_model(source_path(a.path), options);
+  options.latent_scale = a.latent_scale;
+
+  const ConvertSource source = read_source(source_path(a.path));
+  if (source.is_tokenizer) return convert_tokenizer(a, source, options);
+  check_usage(a.latent_scale == 0 || !a.tokenizer.empty(), "--latent-scale goes with --tokenizer FILE");
+  const OpenModel model = open_model(source, options);
   const Json report = {{"from", model.name},
                        {"out", a.out},
                        {"to", a.to},
                        {"dtype", precision_name(model.dtype)},
+                       {"set", model.set},
+                       {"removed", model.removed},
                        {"parameters", total_numel(model.weights)},
                        {"config", model_info_to_json(model.info)}};
+  if (!model.removed.empty())
+    log_info(concat(model.name, ": '", join(model.removed, "', '"), "' taken off the names of its weights"));
   if (a.common.dry_run) return print_json(report);
   if (a.to == "pth") {
     check_writable(a.out, false);
@@ -64,20 +97,31 @@ void run(const Arguments& a) {
 }  // namespace
 
 void add_convert_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("convert", "Published checkpoints to model directories, and back");
+  CLI::App* command =
+      app.add_subcommand("convert", "Published checkpoints to model directories or tokenizers' folders, and back");
   auto a = std::make_shared<Arguments>();
   const std::string what = "What", parts = "Parts of a model directory", output = "Output";
-  command->add_option("path", a->path, "PyTorch checkpoint, safetensors (or its index), or a model directory")
+  command
+      ->add_option("path", a->path,
+                   "PyTorch checkpoint or safetensors (or its index) of a model or a KL-VAE, or a model directory")
       ->required()
       ->type_name("FILE|DIR")
       ->group(what);
   command->add_option("--heads", a->heads, "attention heads, for sizes that are not B, L or H")
       ->check(CLI::PositiveNumber)
       ->group(what);
-  command->add_option("--weights", a->weights, "ema (default) or raw: which of the weights a training run keeps")
+  command->add_option("--weights", a->weights, "ema or raw, where a file holds both (default: ema where it does)")
       ->group(what);
   command->add_option("--dtype", a->dtype, "fp32, bf16 or fp16 (default: as stored)")->group(what);
-  command->add_option("--tokenizer", a->tokenizer, "KL-VAE: kl16.ckpt, safetensors, or a tokenizer's folder")
+  command
+      ->add_option("--tokenizer", a->tokenizer,
+                   "tokenizer's folder, a model that has one, or a file: kl16.ckpt, a whole latent diffusion model")
+      ->type_name("FILE|DIR")
+      ->group(parts);
+  command
+      ->add_option("--latent-scale", a->latent_scale,
+                   "1 / standard deviation of a KL-VAE's latents, where its file does not tell (kl16: 0.2325)")
+      ->check(CLI::PositiveNumber)
       ->group(parts);
   command->add_option("--text-encoder", a->text_encoder, "folder in Hugging Face layout, for text models")
       ->group(parts);
@@ -94,7 +138,7 @@ void add_convert_command(CLI::App& app) {
   command->add_flag("--dry-run", a->common.dry_run, "check everything, print what would be made as JSON and stop")
       ->group(common);
   add_examples(*command, {"convert checkpoint-last.pth --tokenizer kl16.ckpt --out far-base",
-                          "convert far-base --to pth --out far-base.pth"});
+                          "convert kl16.ckpt --out kl16", "convert far-base --to pth --out far-base.pth"});
   command->callback([a] { run(*a); });
 }
 

@@ -90,6 +90,9 @@ void print(const Json& found, bool all, const std::string& title) {
     line("weights", sets);
     line("EMA", found["ema"].get<bool>() ? "yes" : "no");
   }
+  if (found.contains("removed")) line("removed", found["removed"].dump() + " from the names");
+  if (found.contains("foreign")) line("passed over", list_of(found["foreign"]));
+  if (found.contains("unread")) line("not read", list_of(found["unread"]));
   if (found.contains("sampler")) line("sampler", found["sampler"]["preset"].get<std::string>());
   for (const char* key : {"arguments", "metadata"})
     if (found.contains(key)) line(key, list_of(found[key]));

@@ -19,8 +19,8 @@
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/filtered.h"
 #include "crescendo/pipeline/model_dir.h"
+#include "crescendo/pipeline/tokenizer_source.h"
 #include "crescendo/tokenizer/tiles.h"
-#include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/tokenizer_training.h"
 
 namespace crescendo {
@@ -28,19 +28,6 @@ namespace crescendo {
 namespace fs = std::filesystem;
 
 namespace {
-
-// A tokenizer's own folder, or that of a model.
-fs::path tokenizer_folder(const std::string& name) {
-  const fs::path given = name;
-  if (!name.empty() && fs::exists(given / "tokenizer" / "config.json")) return given / "tokenizer";
-  if (!name.empty() && fs::exists(given / "model.safetensors") && fs::exists(given / "config.json") &&
-      read_json(given / "config.json").value("kind", "") == "kl-vae")
-    return given;
-  const fs::path model = find_model(name);
-  check(fs::exists(model / "tokenizer" / "config.json"), model.string(),
-        " has no tokenizer; give a folder that tokenizer train wrote, or a model with a tokenizer/ folder");
-  return model / "tokenizer";
-}
 
 //----------------------------------------------------------------------------
 // train
@@ -92,7 +79,7 @@ std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const TokenizerTra
   const KlVaeConfig& config = options.tokenizer;
   const auto seed = static_cast<uint64_t>(options.seed);
   if (a.init.empty()) return KlVae::random(config, seed);
-  auto from = load_tokenizer(tokenizer_folder(a.init));
+  auto from = open_tokenizer(find_tokenizer(a.init), at::kCPU, at::kFloat);
   KlVaeConfig wanted = config;
   wanted.latent_scale = from->config().latent_scale;  // measured anew in the end, if the encoder learns
   if (fields_equal(wanted, from->config())) return from;
@@ -165,21 +152,21 @@ struct Arguments {
 };
 
 struct Loaded {
-  fs::path folder;
+  fs::path path;
   std::unique_ptr<KlVae> vae;
 };
 
 Loaded load(const Arguments& a) {
   a.common.apply();
   check_usage(!a.out.empty(), "where to? Use --out");
-  Loaded out{tokenizer_folder(a.model), nullptr};
-  if (!a.common.dry_run) out.vae = load_tokenizer(out.folder, a.common.parsed_device(), a.common.parsed_dtype());
+  Loaded out{find_tokenizer(a.model), nullptr};
+  if (!a.common.dry_run) out.vae = open_tokenizer(out.path, a.common.parsed_device(), a.common.parsed_dtype());
   return out;
 }
 
 Json resolved(const Arguments& a, const Loaded& loaded) {
   return {{"inputs", a.inputs},
-          {"tokenizer", loaded.folder.string()},
+          {"tokenizer", loaded.path.string()},
           {"out", a.out},
           {"size", a.size},
           {"count", a.count},
@@ -449,7 +436,7 @@ void add_tokenizer_command(CLI::App& app) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group(what);
-  train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("DIR")->group(what);
+  train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("FILE|DIR")->group(what);
   train
       ->add_flag("--init-partial", t->init_partial,
                  "--init may have other sizes: take what has the same name and shape, draw the rest")
@@ -472,8 +459,11 @@ void add_tokenizer_command(CLI::App& app) {
                        const std::string& input, const std::string& out) {
     CLI::App* command = tokenizer->add_subcommand(name, description);
     command->add_option("inputs", a->inputs, input)->type_name("FILE")->required()->group(what);
-    command->add_option("--model", a->model, "tokenizer folder, or a model that has one; default: the model in the box")
-        ->type_name("DIR")
+    command
+        ->add_option(
+            "--model", a->model,
+            "tokenizer folder, a model that has one, or a file such as kl16.ckpt; default: the model in the box")
+        ->type_name("FILE|DIR")
         ->group(what);
     command->add_option("--out", a->out, out)->type_name("FILE")->group(output);
     a->common.add(*command);

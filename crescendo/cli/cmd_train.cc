@@ -11,6 +11,7 @@
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/pipeline/prompts.h"
+#include "crescendo/pipeline/tokenizer_source.h"
 #include "crescendo/pipeline/transfer.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
@@ -100,13 +101,6 @@ Recipe resolve(const Arguments& a) {
   recipe.config.settle_model();
   if (recipe.config.model.is_text()) recipe.text.validate(recipe.config.model.text_hidden);
   return recipe;
-}
-
-// A tokenizer's own folder, or that of a model.
-fs::path tokenizer_folder(const std::string& name) {
-  if (fs::exists(fs::path(name) / "tokenizer" / "config.json")) return fs::path(name) / "tokenizer";
-  if (fs::exists(fs::path(name) / "config.json")) return name;
-  return find_model(name) / "tokenizer";
 }
 
 // Where the text encoder to train with lies; a new one is made in the run folder when the run begins.
@@ -206,7 +200,7 @@ void run(Arguments& a) {
   check_run_folder(a.out, a.resume);
   catch_interrupts();
   const at::Device device = a.common.parsed_device();
-  const std::shared_ptr<KlVae> vae = load_tokenizer(tokenizer_folder(recipe.tokenizer), device, at::kFloat);
+  const std::shared_ptr<KlVae> vae = open_tokenizer(find_tokenizer(recipe.tokenizer), device, at::kFloat);
   const int64_t side = config.model.latent_height * vae->config().factor();
   check_usage(config.model.latent_height == config.model.latent_width, "training images are square: latent_height ",
               config.model.latent_height, " and latent_width ", config.model.latent_width, " must be equal");
@@ -294,7 +288,8 @@ void add_train_command(CLI::App& app) {
           "shapes[:count=N,seed=S], scenes[:count=N,seed=S,split=...], a folder of images, or a file of captions")
       ->type_name("SPEC")
       ->group(what);
-  command->add_option("--tokenizer", a->tokenizer, "tokenizer folder, or a model that has one")
+  command
+      ->add_option("--tokenizer", a->tokenizer, "tokenizer folder, a model that has one, or a file such as kl16.ckpt")
       ->type_name("DIR")
       ->group(what);
   command->add_option("--set", a->set, "key=value over the config, e.g. train.lr=1e-4; repeatable")

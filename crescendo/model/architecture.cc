@@ -59,9 +59,22 @@ int64_t preset_heads(const ModelConfig& c) {
 
 }  // namespace
 
+std::string_view telling_name(WeightsKind kind) {
+  switch (kind) {
+    case WeightsKind::kModel:
+      return "encoder_pos_embed_learned";
+    case WeightsKind::kTokenizer:
+      return "encoder.conv_in.weight";
+    case WeightsKind::kTextEncoder:
+    case WeightsKind::kOther:
+      break;
+  }
+  fail("weights of kind ", static_cast<int>(kind), " have no tensor that tells them");
+}
+
 WeightsKind weights_kind(const TensorMap& weights) {
-  if (weights.contains("encoder_pos_embed_learned")) return WeightsKind::kModel;
-  if (weights.contains("encoder.conv_in.weight")) return WeightsKind::kTokenizer;
+  for (const WeightsKind kind : {WeightsKind::kModel, WeightsKind::kTokenizer})
+    if (weights.contains(std::string(telling_name(kind)))) return kind;
   if (weights.contains("model.embed_tokens.weight") || weights.contains("embed_tokens.weight"))
     return WeightsKind::kTextEncoder;
   return WeightsKind::kOther;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "crescendo/model/config.h"
 #include "crescendo/nn/params.h"
@@ -10,6 +11,8 @@ namespace crescendo {
 
 enum class WeightsKind { kModel, kTokenizer, kTextEncoder, kOther };
 WeightsKind weights_kind(const TensorMap& weights);
+// The tensor that tells weights of this kind, a model's or a tokenizer's, from all others.
+std::string_view telling_name(WeightsKind kind);
 
 // The sizes of a FAR or MAR model. Four things leave no trace in shapes:
 //   heads      those of B, L or H where the sizes are theirs, 64 channels each in text models, else config.heads is 0

@@ -5,70 +5,13 @@
 
 #include "crescendo/core/file.h"
 #include "crescendo/io/npz.h"
-#include "crescendo/io/safetensors.h"
-#include "crescendo/io/torch_zip.h"
+#include "crescendo/pipeline/convert_test_support.h"
 #include "crescendo/pipeline/inspect.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
-#include "tests/support.h"
-#include "tests/tiny_model.h"
+#include "tests/tiny_text_encoder.h"
 
 namespace crescendo {
 namespace {
-
-namespace fs = std::filesystem;
-using test::error_of;
-using test::TemporaryDirectory;
-using test::usage_error_of;
-
-TensorMap weights_of(ModelKind kind, uint64_t seed) {
-  return test::lively_model(test::tiny_config(kind), seed)->params().map();
-}
-
-// A training program's file of a tiny model: raw weights of seed 1, their average of seed 2.
-void write_checkpoint(const fs::path& path, ModelKind kind, const Json& args, bool ema = true) {
-  PickleValue::Dict root = {{PickleValue::string("model"), PickleValue::state_dict(weights_of(kind, 1))}};
-  if (ema) root.emplace_back(PickleValue::string("model_ema"), PickleValue::state_dict(weights_of(kind, 2)));
-  root.emplace_back(PickleValue::string("args"), PickleValue::from_json(args));
-  root.emplace_back(PickleValue::string("epoch"), PickleValue::integer(3));
-  write_torch_zip(path, PickleValue::dict(std::move(root)));
-}
-
-KlVaeConfig tiny_vae_config(int64_t latent_channels = 2) {
-  KlVaeConfig config;
-  config.base_channels = 32;
-  config.multipliers = {1, 1};
-  config.residual_blocks = 1;
-  config.latent_channels = latent_channels;
-  config.attention_levels = {1};
-  return config;
-}
-// The layout of kl16.ckpt, foreign keys included.
-void write_vae(const fs::path& path, int64_t latent_channels = 2) {
-  TensorMap weights = KlVae::random(tiny_vae_config(latent_channels), 3)->params().map();
-  weights["loss.logvar"] = at::zeros({});
-  write_torch_zip(path, PickleValue::dict({{PickleValue::string("model"), PickleValue::state_dict(weights)}}));
-}
-
-void expect_identical(const TensorMap& a, const TensorMap& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) {
-    ASSERT_TRUE(b.contains(name)) << name;
-    EXPECT_EQ(tensor.scalar_type(), b.at(name).scalar_type()) << name;
-    EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
-  }
-}
-
-TensorMap stored(const fs::path& dir) { return read_safetensors(dir / "model.safetensors").tensors; }
-
-ConvertOptions two_heads() {
-  ConvertOptions options;
-  options.heads = 2;
-  return options;
-}
-
-void convert(const fs::path& from, const fs::path& to, const ConvertOptions& options = two_heads()) {
-  write_model_directory(open_model(from, options), options, to);
-}
 
 TEST(Convert, TakesTheAverageAndTheSamplerOfTheKind) {
   const TemporaryDirectory dir;
@@ -100,15 +43,24 @@ TEST(Convert, TakesTheAverageAndTheSamplerOfTheKind) {
 
 TEST(Convert, RawWeightsWhereAsked) {
   const TemporaryDirectory dir;
-  write_checkpoint(dir / "x.pth", ModelKind::kFarClass, {{"mask", true}}, /*ema=*/false);
-  EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", two_heads()); }), "has no EMA weights (model_ema)");
-  ConvertOptions raw = two_heads();
+  write_checkpoint(dir / "x.pth", ModelKind::kFarClass, {{"mask", true}});
+  ConvertOptions raw = two_heads(), ema = two_heads();
   raw.weights = WeightsChoice::kRaw;
+  ema.weights = WeightsChoice::kEma;
   convert(dir / "x.pth", dir / "model", raw);
   expect_identical(stored(dir / "model"), weights_of(ModelKind::kFarClass, 1));
   EXPECT_EQ(load_model_info(dir / "model").weights, "raw");
   // The model's weights file alone knows which they are.
-  EXPECT_CONTAINS(error_of([&] { open_model(dir / "model" / "model.safetensors", {}); }), "has no EMA weights");
+  EXPECT_EQ(open_model(dir / "model" / "model.safetensors", {}).info.weights, "raw");
+  ConvertOptions other;
+  other.weights = WeightsChoice::kEma;
+  EXPECT_CONTAINS(error_of([&] { open_model(dir / "model" / "model.safetensors", other); }),
+                  "has no EMA weights; it holds unnamed: say --weights raw, or nothing");
+  EXPECT_CONTAINS(usage_error_of([&] { open_model(dir / "model", other); }), "holds raw weights and no others");
+  // One set is read without being told which; what is asked for is what is got.
+  write_checkpoint(dir / "raw.pth", ModelKind::kFarClass, {{"mask", true}}, /*ema=*/false);
+  EXPECT_EQ(open_model(dir / "raw.pth", two_heads()).info.weights, "raw");
+  EXPECT_CONTAINS(error_of([&] { open_model(dir / "raw.pth", ema); }), "has no EMA weights; it holds model: say");
 }
 
 TEST(Convert, ThereAndBackIsBitExact) {
@@ -236,6 +188,12 @@ TEST(Convert, OneThingForAnotherIsNoticed) {
   write_checkpoint(dir / "x.pth", ModelKind::kFarClass, Json::object());
   write_vae(dir / "vae.ckpt");
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "vae.ckpt", two_heads()); }), "is a KL-VAE, not a model");
+  write_file_atomically(dir / "pointer.ckpt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 99\n");
+  ConvertOptions pointer = two_heads();
+  pointer.tokenizer = dir / "pointer.ckpt";
+  EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", pointer); }), "a Git LFS pointer");
+  EXPECT_CONTAINS(error_of([&] { open_model(dir / "pointer.ckpt", {}); }), "a Git LFS pointer");
+  EXPECT_CONTAINS(error_of([&] { inspect(dir / "pointer.ckpt"); }), "a Git LFS pointer");
   ConvertOptions reversed = two_heads();
   reversed.tokenizer = dir / "x.pth";
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", reversed); }), "is a model, not a KL-VAE");
@@ -265,11 +223,8 @@ TEST(Convert, TheTextEncoderAndItsPromptAreKept) {
   const TemporaryDirectory dir;
   write_checkpoint(dir / "x.pth", ModelKind::kFarText, Json::object());
   const fs::path qwen = dir / "qwen";
-  make_directories(qwen);
-  write_json(qwen / "config.json", {{"hidden_size", 6}});
-  write_file_atomically(qwen / "tokenizer.json", "{}");
+  test::write_tiny_text_encoder(qwen, 6);
   write_file_atomically(qwen / "pytorch_model.bin", "old form");
-  write_safetensors(qwen / "model.safetensors", {{"norm.weight", at::ones({6})}});
   const std::string prompt = "  Two spaces,\r\n a tab\t and no newline \xc3\xa9";
   write_file_atomically(dir / "prompt.txt", prompt);
   ConvertOptions options = two_heads();
@@ -288,7 +243,9 @@ TEST(Convert, TheTextEncoderAndItsPromptAreKept) {
   EXPECT_EQ(read_file(dir / "copy" / "text_encoder" / "system_prompt.txt"), "short");
   EXPECT_EQ(read_file(kept / "system_prompt.txt"), prompt);
 
-  write_json(qwen / "config.json", {{"hidden_size", 7}});
+  Json config = read_json(qwen / "config.json");
+  config["hidden_size"] = 7;
+  write_json(qwen / "config.json", config);
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", options); }), "has states of width 7, the model takes 6");
   write_checkpoint(dir / "class.pth", ModelKind::kFarClass, Json::object());
   EXPECT_CONTAINS(usage_error_of([&] { open_model(dir / "class.pth", options); }), "for text models");

@@ -9,6 +9,7 @@
 #include "crescendo/io/npz.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/published.h"
+#include "crescendo/pipeline/tokenizer_source.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
@@ -66,10 +67,9 @@ void add_model(Json& out, const ModelInfo& info, const TensorMap& weights, const
 void add_tokenizer(Json& out, const TensorMap& weights, const fs::path& path) {
   out["kind"] = "kl-vae";
   out["problems"] = problems_of([&] {
-    const auto vae =
-        fs::exists(path / "config.json") ? load_tokenizer(path) : kl_vae_from_checkpoint(weights, path.string());
+    const TensorMap own = tokenizer_tensors(weights);
+    const auto vae = is_tokenizer_dir(path) ? load_tokenizer(path) : kl_vae_from_checkpoint(own, path.string());
     out["architecture"] = value_to_json(vae->config());
-    const TensorMap own = vae->params().map();
     const int64_t encoder = count(own, {"encoder.", "quant_conv."});
     out["parameters"] = {
         {"encoder", encoder}, {"decoder", vae->params().count() - encoder}, {"total", vae->params().count()}};
@@ -77,19 +77,39 @@ void add_tokenizer(Json& out, const TensorMap& weights, const fs::path& path) {
   });
 }
 
-// The sets of weights, and which of them the rest is about: the average where there is one.
-const TensorMap& add_sets(Json& out, const Checkpoint& file) {
-  const auto ema = file.sets.find(kEmaKey), raw = file.sets.find(kRawKey);
-  const auto& [shown, tensors] = *(ema != file.sets.end() ? ema : raw != file.sets.end() ? raw : file.sets.begin());
+void add_sets(Json& out, const Checkpoint& file) {
   const auto stated = file.metadata.find("weights");
-  out["ema"] = ema != file.sets.end() || (stated != file.metadata.end() && stated->second == "ema");
+  out["ema"] = file.sets.contains(kEmaKey) || (stated != file.metadata.end() && stated->second == "ema");
   for (const auto& [name, set] : file.sets) {
     std::set<std::string> dtypes;
     for (const auto& entry : set) dtypes.insert(dtype_name(entry.second.scalar_type()));
     out["weights"][name] = {{"tensors", set.size()}, {"numbers", total_numel(set)}, {"dtypes", dtypes}};
   }
-  out["shown"] = shown;
-  return tensors;
+  for (const auto& [name, values] : file.unread)
+    for (const auto& [key, what] : values) out["unread"][name.empty() ? key : name + "." + key] = what;
+}
+
+// The set that the rest is about: the one that would be converted, or the first where that is not clear.
+bool add_weights(Json& out, const Checkpoint& file, WeightsKind kind, const fs::path& path) {
+  const std::vector<FoundWeights> all = find_weights(file, kind);
+  if (all.empty()) return false;
+  FoundWeights shown = all.front();
+  const Json unclear = problems_of([&] { shown = choose_weights(file, kind); });
+  out["ema"] = std::any_of(all.begin(), all.end(), [](const auto& f) { return f.label == FoundWeights::Label::kEma; });
+  out["shown"] = shown.set;
+  if (!shown.removed.empty()) out["removed"] = shown.removed;
+  if (kind == WeightsKind::kModel)
+    out["problems"] = problems_of([&] {
+      with_unread_named(shown, [&] {
+        add_model(out, model_info_of(file, shown.tensors), shown.tensors, file.name);
+        return 0;
+      });
+    });
+  else
+    add_tokenizer(out, shown.tensors, path);
+  if (!unclear.is_null()) out["problems"] = unclear;
+  out["tensors"] = tensors_json(shown.tensors);
+  return true;
 }
 
 Json inspect_checkpoint(const fs::path& path) {
@@ -98,29 +118,23 @@ Json inspect_checkpoint(const fs::path& path) {
   if (!file.args.is_null()) out["arguments"] = file.args;
   if (!file.metadata.empty()) out["metadata"] = file.metadata;
   if (!file.others.empty()) out["others"] = file.others;
+  if (!file.foreign.empty()) out["foreign"] = file.foreign;
   if (file.sets.empty()) return out;
-  const TensorMap& weights = add_sets(out, file);
-  switch (weights_kind(weights)) {
-    case WeightsKind::kModel:
-      out["problems"] = problems_of([&] { add_model(out, model_info_of(file, weights), weights, file.name); });
-      break;
-    case WeightsKind::kTokenizer:
-      add_tokenizer(out, weights, path);
-      break;
-    case WeightsKind::kTextEncoder:
-      out["kind"] = "text-encoder";
-      out["parameters"] = {{"total", total_numel(weights)}};
-      break;
-    case WeightsKind::kOther: {  // then no set is better than another
-      TensorMap all;
-      for (const auto& [name, set] : file.sets)
-        for (const auto& [key, tensor] : set) all[name.empty() ? key : name + "." + key] = tensor;
-      out.erase("shown");
-      out["tensors"] = tensors_json(all);
-      return out;
-    }
+  add_sets(out, file);
+  for (const WeightsKind kind : {WeightsKind::kModel, WeightsKind::kTokenizer})
+    if (add_weights(out, file, kind, path)) return out;
+  const TensorMap& first = file.sets.begin()->second;
+  if (weights_kind(first) == WeightsKind::kTextEncoder) {
+    out["kind"] = "text-encoder";
+    out["parameters"] = {{"total", total_numel(first)}};
+    out["shown"] = file.sets.begin()->first;
+    out["tensors"] = tensors_json(first);
+    return out;
   }
-  out["tensors"] = tensors_json(weights);
+  TensorMap all;  // no set is better than another
+  for (const auto& [name, set] : file.sets)
+    for (const auto& [key, tensor] : set) all[name.empty() ? key : name + "." + key] = tensor;
+  out["tensors"] = tensors_json(all);
   return out;
 }
 

@@ -26,6 +26,12 @@ void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, co
   write_json(directory / "config.json", config);
 }
 
+bool is_tokenizer_dir(const std::filesystem::path& directory) {
+  if (!std::filesystem::is_regular_file(directory / "config.json")) return false;
+  const Json config = read_json(directory / "config.json");
+  return config.is_object() && config.contains("format") && config["format"] == kFormat;
+}
+
 std::unique_ptr<KlVae> load_tokenizer(const std::filesystem::path& directory, at::Device device, at::ScalarType dtype) {
   const auto config_path = directory / "config.json", weights_path = directory / "model.safetensors";
   Json json = read_json(config_path);

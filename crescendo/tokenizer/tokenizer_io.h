@@ -12,6 +12,9 @@ namespace crescendo {
 // `training` is kept in config.json as it is; null: nothing to tell.
 void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, const Json& training = nullptr);
 
+// A folder whose config.json says that it is a tokenizer's.
+bool is_tokenizer_dir(const std::filesystem::path& directory);
+
 // From a tokenizer's folder, ready for use: on `device`, in `dtype`, without gradients.
 std::unique_ptr<KlVae> load_tokenizer(const std::filesystem::path& directory, at::Device device = at::kCPU,
                                       at::ScalarType dtype = at::kFloat);

@@ -38,6 +38,14 @@ Id Arena::make_text(Kind kind, std::string text) {
   return id;
 }
 
+Id Arena::make_foreign(const std::string& class_name) {
+  const auto [it, is_new] = class_index_.emplace(class_name, static_cast<int64_t>(class_names_.size()));
+  if (is_new) class_names_.push_back(class_name);
+  const Id id = make(Kind::kForeign);
+  values_[id].integer = it->second;
+  return id;
+}
+
 Id Arena::make_items(Kind kind, std::vector<Id> items) {
   charge(items.size());
   const Id id = make(kind);
@@ -99,7 +107,11 @@ void Arena::add(Id set, const std::vector<Id>& items) {
 }
 
 void Arena::set_items(Id dict, const std::vector<Id>& keys_and_values) {
-  if (values_[dict].kind == Kind::kForeign) values_[dict].kind = Kind::kDict;  // of that class
+  if (values_[dict].kind == Kind::kForeign) {
+    text_bytes_ += class_name(dict).size();
+    values_[dict].text = class_name(dict);
+    values_[dict].kind = Kind::kDict;
+  }
   must(values_[dict].kind == Kind::kDict, "it sets an item of what is no dict");
   must(keys_and_values.size() % 2 == 0, "a key without a value");
   extend(dict, keys_and_values);
@@ -170,8 +182,9 @@ PickleValue Arena::converted(const Value& from, const std::unordered_map<Id, Pic
     case Kind::kNumpyDtype:
       return PickleValue::string("numpy." + from.text);
     case Kind::kGlobal:
-    case Kind::kForeign:
       return PickleValue::text(Out::kForeign, from.text);
+    case Kind::kForeign:
+      return PickleValue::text(Out::kForeign, class_names_[static_cast<size_t>(from.integer)]);
   }
   fail(input_.name, ": pickle: value of unknown kind");
 }

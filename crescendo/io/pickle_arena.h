@@ -58,7 +58,7 @@ struct Value {
     kNumpyDtype,  // text: "f8"; integer: 1 where big-endian
     kTensor,
     kStorage,  // a tensor of one dimension; integer: 1 where it is bytes without a type
-    kForeign,  // text: its class; what is done to it is forgotten. tensor: the content of a NumPy array
+    kForeign,  // integer: its class (class_name()). tensor: the content of a NumPy array
   };
   Kind kind = Kind::kNone;
   Global global = Global::kObject;
@@ -96,11 +96,14 @@ class Arena {
   Id make_text(Kind kind, std::string text);  // by value: it may come from the array that make() moves
   Id make_items(Kind kind, std::vector<Id> items);
   Id make_tensor(Kind kind, Tensor tensor);
-  Id make_foreign(std::string class_name) { return make_text(Kind::kForeign, std::move(class_name)); }
+  Id make_foreign(const std::string& class_name);
 
   // References hold until the next make.
   Value& operator[](Id id) { return values_[id]; }
   const Value& operator[](Id id) const { return values_[id]; }
+
+  // Of a foreign object. Kept once for all of a class: a few bytes of input make an object.
+  const std::string& class_name(Id id) const { return class_names_[static_cast<size_t>(values_[id].integer)]; }
 
   // The content, where the value has the right kind; `what` names it in the error.
   int64_t int_of(Id id, const char* what) const;
@@ -125,6 +128,8 @@ class Arena {
   const Bytes& input_;
   const PickleOptions& options_;
   std::vector<Value> values_;
+  std::vector<std::string> class_names_;
+  std::unordered_map<std::string, int64_t> class_index_;
   size_t text_bytes_ = 0, items_copied_ = 0;
 };
 

@@ -43,6 +43,14 @@ TEST(Pickle, WhatIsForeignIsOpaque) {
   EXPECT_EQ(to_json(parse("ctypes\nSimpleNamespace\n)R}U\1aK\1sb.")).dump(), R"({"a":1})");
 }
 
+// Four bytes make an object, whatever the length of its class's name.
+TEST(Pickle, ManyForeignObjectsAreNoBomb) {
+  std::string pickle = "](cfoo\n" + std::string(100, 'x') + "\nq\1";
+  for (int i = 0; i < 100'000; ++i) pickle += ")\x81h\1";
+  EXPECT_EQ(foreign_classes(parse(pickle + "e.")),
+            (std::map<std::string, int64_t>{{"foo." + std::string(100, 'x'), 100'001}}));
+}
+
 TEST(Pickle, AForeignDictKeepsItsItems) {
   const PickleValue value = parse("ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R(U\1aK\1u}U\1bK\2sb.");
   EXPECT_EQ(value.type_name(), "collections.defaultdict");

@@ -161,7 +161,7 @@ Id call(Arena& a, Id callee, Id arguments_id) {
     callee = wrapped[0];
     arguments_id = wrapped[2];
   }
-  if (a[callee].kind == Kind::kForeign) return a.make_foreign(std::string(a[callee].text));
+  if (a[callee].kind == Kind::kForeign) return a.make_foreign(std::string(a.class_name(callee)));
   a.must(a[callee].kind == Kind::kGlobal, "it calls what is no known function");
   a.must(a[arguments_id].kind == Kind::kTuple, "the arguments of a call must be a tuple");
   const std::vector<Id> arguments = a[arguments_id].items;
@@ -223,7 +223,7 @@ Id call(Arena& a, Id callee, Id arguments_id) {
       return make_numpy_scalar(a, arguments[0], arguments[1]);
     case Global::kNumpyDtype:
       expect_count(1, 3);
-      if (a[arguments[0]].kind != Kind::kString) return a.make_foreign(std::string(name));
+      if (a[arguments[0]].kind != Kind::kString) return a.make_foreign(name);
       return make_numpy_dtype(a, a.string_of(arguments[0], "a NumPy dtype"));
     case Global::kNumpyArray:  // (class, shape, type); the content comes with its state
       return a.make_foreign(class_of(a, arguments, name));
@@ -246,14 +246,14 @@ Id call(Arena& a, Id callee, Id arguments_id) {
     case Global::kRebuildFromType:
       break;
   }
-  return a.make_foreign(std::string(name));  // what only stands for a type here
+  return a.make_foreign(name);  // what only stands for a type here
 }
 
 // Attributes of a Namespace, byte order of a dtype, content of an array. The attributes of an OrderedDict (_metadata of
 // a state dict) carry nothing that is needed, and those of a foreign object are forgotten.
 void set_state(Arena& a, Id target, Id state) {
   if (a[target].kind == Kind::kForeign) {
-    if (a[target].text == "numpy.ndarray") fill_array(a, target, state);
+    if (a.class_name(target) == "numpy.ndarray") fill_array(a, target, state);
     return;
   }
   if (a[target].kind == Kind::kNumpyDtype) {

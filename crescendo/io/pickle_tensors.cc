@@ -55,7 +55,7 @@ Id load_storage(Arena& a, Id persistent_id) {
   const std::string type_name = type.text;
   const Global kind = type.global;
   if (kind != Global::kStorage && kind != Global::kUntypedStorage && kind != Global::kUnreadStorage)
-    return a.make_foreign(std::string(type_name));
+    return a.make_foreign(type_name);
   StorageId storage;
   storage.dtype = kind == Global::kUntypedStorage ? at::kByte : static_cast<at::ScalarType>(type.integer);
   storage.is_unread = kind == Global::kUnreadStorage;
@@ -76,7 +76,7 @@ Id load_storage(Arena& a, Id persistent_id) {
            "the view of a storage leaves it");
   }
   const Tensor content = a.options().load_storage(storage);
-  if (storage.is_unread) return a.make_foreign(std::string(type_name));
+  if (storage.is_unread) return a.make_foreign(type_name);
   const Id id = a.make_tensor(Kind::kStorage, content);
   a[id].integer = kind == Global::kUntypedStorage;
   return id;

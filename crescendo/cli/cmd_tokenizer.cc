@@ -378,7 +378,7 @@ void run_filter(const Arguments& a) {
   if (a.filter != "both") filters = {parse_enum<FilterType>(a.filter, "--filter")};
   const Loaded loaded = load(a);
   constexpr int64_t kPaperLevels = 16;
-  const int64_t beside = levels_beside(loaded.folder), levels = a.levels > 0 ? a.levels
+  const int64_t beside = levels_beside(loaded.path), levels = a.levels > 0 ? a.levels
                                                                 : beside > 0 ? beside
                                                                              : kPaperLevels;
   if (a.common.dry_run) {

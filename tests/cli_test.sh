@@ -358,6 +358,28 @@ data() {
   refuses 1 'red circle/000999.jpg' tokenizer train tokenizer.json --data set --out broken
   refuses 1 'red circle/000999.jpg' tokenizer reconstruct set --model "$tokenizer" --out pairs.png
   absent pairs.png broken/tokenizer
+
+  # Up to so many of them may be left out; a cache knows them no more.
+  ok train train.json --data set --out skipped --skip-bad 1 --set train.images=16
+  is "the picture that is left out is not named" grep -q '1 of .* left out: .*red circle/000999.jpg' stderr
+  ok train --resume --out skipped --set train.images=24
+  is "the latents were not read from the cache" grep -q 'read from skipped/latents' stderr
+  rm 'set/red circle/000999.jpg'
+
+  # Resumed, a run says what has changed, and refuses what its weights stand for.
+  mv 'set/red circle' 'set/red circlet'
+  ok train --resume --out skipped --set train.images=32
+  is "old latents under a new class" grep -q 'other class names.*encoded anew' stderr
+  is "the new name is not spoken of" grep -q "called 'red circle'.*'red circlet'" stderr
+  mv 'set/red circlet' 'set/a first one'
+  refuses 2 "begun with class 0 'black circle', and now it is 'a first one'" train --resume --out skipped
+  mv 'set/a first one' 'set/red circlet'
+  refuses 2 'begun with flip=false' train --resume --out skipped --set flip=true
+  refuses 2 'begun with --data set, and now it is --data shapes:count=80' \
+    train --resume --out skipped --data shapes:count=80
+  mv set moved
+  ok train --resume --out skipped --data moved --set train.images=40
+  mv moved set
   mkdir empty
   refuses 2 'empty: holds neither' train train.json --data empty --out broken
   refuses 2 'scenes has captions' train train.json --data scenes --out broken
@@ -475,6 +497,7 @@ train() {
   ok "$@" --out more --init text/model --set train.images=16
   ok "$@" --out more --resume --set train.images=32
   ok train --resume --out more --set train.images=48
+  refuses 2 'a caption names a side' "$@" --out flipped --set flip=true
   ok generate --model more/model --prompt "a photo of a red circle" --out text.png
   # What the sampler would do otherwise than training did.
   ok train train.json --out others --set train.images=8 --set objective.mask=off --set sampler.visible_level=3
@@ -603,6 +626,120 @@ bad_input() {
   absent x.png x.jpg x.gif out/
 }
 
+# Numbers are decimal and in range, and what no memory holds is refused before anything is made.
+numbers() {
+  g="generate --model $model --class 1 --dry-run"
+  ok $g --seed 0042 -n 010
+  is "--seed 0042 is not 42" grep -q '"seed": 42,' stdout
+  is "-n 010 is not 10" grep -q '"images": 10,' stdout
+  ok $g --levels 0,03,007
+  ok $g --seed 18446744073709551615
+  is "the largest seed" grep -q '"seed": 18446744073709551615' stdout
+  refuses 2 'run beyond 18446744073709551615' $g --seed 18446744073709551615 -n 2
+  refuses 2 '^crescendo: error: --seed must be at most 18446744073709551615, got 18446744073709551616$' \
+    $g --seed 18446744073709551616
+  refuses 2 '^crescendo: error: --seed must be at least 0, got -1$' $g --seed -1
+  for wrong in 1e3 0x10 +5 ' 5' '5 ' 1.5 five 1,000; do
+    refuses 2 'seed must be a whole number' $g --seed="$wrong"
+  done
+  refuses 2 'seed must be a whole number' $g --seed ''
+  for option in -n --batch --threads --steps --visible-level --cfg-refresh --start-timestep --draft-timestep; do
+    refuses 2 "$option must be at most [0-9]*, got 99999999999999999999" $g $option 99999999999999999999
+  done
+  for wrong in nan inf -inf 1e999 0x1p3 3,5; do
+    refuses 2 'cfg must be a finite number' $g --cfg="$wrong"
+  done
+  refuses 2 'temperature must be a finite number' $g --temperature nan
+  refuses 2 'count must be a whole number' data shapes --out x --count 1e3
+  for wrong in 0,99999999999999999999 0,-1 0,+1 '0, 1' 0,,1 0x1; do
+    refuses 2 'levels takes numbers' $g --levels="$wrong"
+  done
+  refuses 2 'diffusion-steps takes' $g --diffusion-steps 10:-20
+  refuses 2 'seed must be at least 0' train "$home/setup/train.json" --out x --seed -1
+  refuses 2 'seed must be at most 9223372036854775807' train "$home/setup/train.json" --out x \
+    --set train.seed=9223372036854775808
+  refuses 2 'count must be at most 100000000' data shapes --out x --count 99999999999
+  refuses 2 'tile must be at least 4' tokenizer decode x.safetensors --tile 3 --out x
+
+  # More than there is memory for.
+  refuses 1 'images in batches of 8 needs .* of memory' $g -n 10000000000
+  refuses 1 'needs .* of memory' $g -n 9223372036854775807 --batch 9223372036854775807
+  refuses 1 'needs .* of memory' $g -n 100000000 --batch 100000000
+  refuses 1 'needs .* of memory' evaluate shapes --model "$model" --seeds 9223372036854775807
+  refuses 1 'needs .* of memory' evaluate geneval --model "$root/models/shapes-text-64" --images 99999999999
+  refuses 1 'needs .* of memory' bench --model "$model" --images 99999999999
+  refuses 1 'far-h with a batch of 99999999999 needs .* of memory' bench --size far-h --images 99999999999
+  ok $g --batch 99999999999
+  absent x out
+}
+
+# Names in any bytes, class names that are numbers, and text files as editors save them.
+names() {
+  latin=$(printf 'caf\351')
+  is_utf8() { is "$1 is not UTF-8" iconv -f UTF-8 -t UTF-16 "$1"; }
+  with_labels() { rm -rf m && cp -r "$model" m && cat >m/labels.txt; }
+  first=$(head -n 1 "$model/labels.txt")
+
+  # A mark, other line ends and blank lines at the end are no part of names; UTF-16 is read.
+  { printf '\357\273\277' && sed "s/\$/$(printf '\r')/" "$model/labels.txt" && printf '\r\n\n'; } | with_labels
+  ok generate --model m --class "$first" --seed 1 --out first.png
+  is "the first class is not number 0" [ "$(chunk first.png class)" = 0 ]
+  iconv -f UTF-8 -t UTF-16 "$model/labels.txt" | with_labels
+  ok generate --model m --class "$first" --seed 1 --out wide.png
+  is "UTF-16 made another picture" cmp first.png wide.png
+  iconv -f UTF-8 -t UTF-32 "$model/labels.txt" | with_labels
+  refuses 1 'labels.txt: is UTF-32 text' generate --model m --class 1 --out x.png
+
+  # Bytes that are no UTF-8, in a class name, in the model folder and in the folder of pictures.
+  LC_ALL=C sed "1s/.*/$latin/" "$model/labels.txt" | with_labels
+  rm -rf "$latin" && mv m "$latin"
+  ok generate --model "$latin" --class "$latin" 2 --seed 1 --out "$latin.out" --json
+  is_utf8 stdout
+  is_utf8 stderr
+  is "no two pictures" [ "$(ls "$latin.out" | wc -l)" -eq 2 ]
+  refuses 2 'no class' generate --model "$latin" --class "$(printf 'x\ny\351')" --out x.png
+  is_utf8 stderr
+  ok inspect "$latin" --json
+  ok convert "$latin" --out again
+  ok convert again --to pth --out "$latin.pth"
+  ok convert "$latin.pth" --out back
+  ok generate --model again --class 2 --seed 1 --out again.png
+  { cat "$model/labels.txt" | sed "3s/.*/$(printf '\033')[31m/"; } | with_labels
+  refuses 1 'labels.txt: the class name .* has a control character' generate --model m --class 1 --out x.png
+
+  # A name wins over a number.
+  seq 80 -1 1 | with_labels
+  ok generate --model m --class 10 --seed 1 --out ten.png
+  is "the class named 10 is number 70" [ "$(chunk ten.png class)/$(chunk ten.png class_name)" = 70/10 ]
+  ok generate --model m --class id:10 --seed 1 --out number.png
+  is "id:10 is number 10" [ "$(chunk number.png class)/$(chunk number.png class_name)" = 10/70 ]
+  sed 's/^blue circle$/red circle/' "$model/labels.txt" | with_labels
+  refuses 2 "'red circle' stands 2 times in labels.txt, with the numbers" generate --model m --class 'red circle' --out x.png
+
+  # What viewers read from a picture.
+  odd='v2, CFG scale: 12, Seed: 5'
+  cp -r "$model" "$odd"
+  ok generate --model "$odd" --class 1 --seed 7 --out odd.png
+  is "the model's name is not in quotes" grep -q -a 'Seed: 7, .*Model: "v2, CFG scale: 12, Seed: 5"' odd.png
+
+  # Class folders: a name that no line can hold is refused before the work, one in other bytes is trained on.
+  write_configs
+  ok data shapes --out set --count 80 --seed 3 --side 32
+  rm set/metadata.jsonl
+  mv 'set/red circle' "set/$latin"
+  ok train train.json --data set --out "run$latin" --set train.images=8 --quiet
+  ok generate --model "run$latin/model" --class "$latin" --seed 1 --out trained.png
+  mv "set/$latin" "$(printf 'set/red\ncircle')"
+  refuses 1 'red.ncircle. has a control character' train train.json --data set --out x
+  { printf '\357\273\277' && cat train.json; } >marked.json
+  ok train marked.json --out x --dry-run
+  iconv -f UTF-8 -t UTF-16LE train.json | { printf '\377\376' && cat; } >wide.json
+  ok train wide.json --out x --dry-run
+  iconv -f UTF-8 -t UTF-16LE train.json >unmarked.json
+  refuses 1 'unmarked.json: holds zero bytes' train unmarked.json --out x --dry-run
+  absent x x.png
+}
+
 # A limit on the size of files stands in for a full disk: every write beyond it fails half way.
 disk() {
   limited() {
@@ -652,7 +789,7 @@ photos() {
 }
 
 case $section in
-  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | bad_input | disk | photos) ;;
+  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | bad_input | numbers | names | disk | photos) ;;
   *)
     echo "no section '$section'" >&2
     exit 2

@@ -4,10 +4,13 @@
 
 #include <cstring>
 #include <iostream>
+#include <numeric>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
+#include "crescendo/core/number.h"
 
 namespace crescendo {
 
@@ -17,7 +20,7 @@ void CommonOptions::add(CLI::App& command) {
   command.add_option("--dtype", dtype, "fp32 or bf16: precision of the weights and products")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--threads", threads, "CPU threads; 0 is $OMP_NUM_THREADS, or one per core")
+  add_number(command, "--threads", threads, "CPU threads; 0 is $OMP_NUM_THREADS, or one per core", 0, 4096)
       ->capture_default_str()
       ->group(group);
   command.add_flag("--quiet", quiet, "say nothing but errors and warnings")->group(group);
@@ -42,7 +45,37 @@ CLI::Option* TextEncoderPlace::add(CLI::App& command) {
       ->capture_default_str();
 }
 
-CLI::Validator not_negative() { return CLI::Validator(CLI::NonNegativeNumber).description(""); }
+template <class Number>
+Number number_in(const std::string& text, const std::string& option, Number low, Number high) {
+  const std::string got = text.size() <= 40 ? text : text.substr(0, 40) + "...";
+  const auto value = parse_number<Number>(text);
+  if constexpr (std::is_integral_v<Number>) {
+    const std::string_view digits = std::string_view(text).substr(text.starts_with('-') ? 1 : 0);
+    const bool whole = !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+    check_usage(whole, option, " must be a whole number, got '", got, "'");
+    const bool below = value ? *value < low : text.starts_with('-');
+    check_usage(!below, option, " must be at least ", low, ", got ", got);
+    check_usage(value && *value <= high, option, " must be at most ", high, ", got ", got);
+  } else {
+    check_usage(value.has_value(), option, " must be a finite number, got '", got, "'");
+    check_usage(*value >= low, option, " must be at least ", low, ", got ", got);
+    check_usage(*value <= high, option, " must be at most ", high, ", got ", got);
+  }
+  return *value;
+}
+template int64_t number_in(const std::string&, const std::string&, int64_t, int64_t);
+template uint64_t number_in(const std::string&, const std::string&, uint64_t, uint64_t);
+template double number_in(const std::string&, const std::string&, double, double);
+
+std::vector<uint64_t> seeds_from(uint64_t first, int64_t images) {
+  const auto count = static_cast<uint64_t>(images);
+  check_usage(images < 1 || first <= std::numeric_limits<uint64_t>::max() - (count - 1), "the seeds of ", images,
+              " images from --seed ", first, " on run beyond ", std::numeric_limits<uint64_t>::max(),
+              ", the largest; begin lower");
+  std::vector<uint64_t> seeds(count);
+  std::iota(seeds.begin(), seeds.end(), first);
+  return seeds;
+}
 
 void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
   std::string footer = "Examples:";
@@ -50,9 +83,7 @@ void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
   command.footer(footer);
 }
 
-void print_json(const Json& value) {
-  std::cout << value.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
-}
+void print_json(const Json& value) { std::cout << json_text(value, 2) << std::endl; }
 
 namespace {
 
@@ -63,9 +94,9 @@ std::vector<int64_t> parse_numbers(const std::string& text, char separator, cons
   while (begin <= text.size()) {
     const size_t end = std::min(text.find(separator, begin), text.size());
     const std::string item = text.substr(begin, end - begin);
-    check_usage(!item.empty() && item.size() < 10 && item.find_first_not_of("0123456789") == std::string::npos, option,
-                " takes ", form, ", got '", text, "'");
-    out.push_back(std::stoll(item));
+    const auto number = parse_number<int64_t>(item);
+    check_usage(number && *number >= 0 && !item.starts_with('-'), option, " takes ", form, ", got '", text, "'");
+    out.push_back(*number);
     begin = end + 1;
   }
   return out;
@@ -81,6 +112,17 @@ std::vector<int64_t> parse_list(const std::string& text, const std::string& opti
   return parse_numbers(text, ',', option, "numbers with commas between them");
 }
 
+namespace {
+
+// The nearest folder above `place`, or `place` itself, that exists.
+std::filesystem::path existing_part(std::filesystem::path place) {
+  std::error_code ignored;
+  while (!std::filesystem::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  return place;
+}
+
+}  // namespace
+
 void check_writable(const std::string& path, bool folder) {
   namespace fs = std::filesystem;
   std::error_code ignored;
@@ -94,10 +136,20 @@ void check_writable(const std::string& path, bool folder) {
   // Folders that lack are made when there is something to put into them.
   fs::path place = fs::absolute(path).lexically_normal();
   if (!folder || !fs::exists(status)) place = place.parent_path();
-  while (!fs::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  place = existing_part(place);
   check(fs::is_directory(place, ignored), "cannot write ", path, ": ", place.string(), " is no folder");
   check(::access(place.c_str(), W_OK | X_OK) == 0, "cannot write ", path, ": ", place.string(), ": ",
         std::strerror(errno));
+}
+
+void check_fits_disk(const std::string& path, double need_bytes, const std::string& what, const std::string& remedy) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::space_info space = fs::space(existing_part(fs::absolute(path).lexically_normal()), error);
+  if (error) return;  // writing will tell
+  const auto available = static_cast<double>(space.available);
+  check(need_bytes <= available, what, " need ", format_bytes(need_bytes), " of ", path, "'s disk, ",
+        format_bytes(available), " are left; ", remedy);
 }
 
 void make_parent(const std::string& path) {

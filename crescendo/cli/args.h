@@ -2,11 +2,15 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <concepts>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "crescendo/core/check.h"
 #include "crescendo/core/device.h"
 #include "crescendo/core/fields.h"
 #include "crescendo/core/json.h"
@@ -39,8 +43,38 @@ struct TextEncoderPlace {
   }
 };
 
-// For options whose number must be at least 0. CLI11's own shows up in the help as part of the type.
-CLI::Validator not_negative();
+// The number that `text`, given for `option`, says (core/number.h). Throws where it is none, or outside of low..high.
+// For int64_t, uint64_t and double.
+template <class Number>
+Number number_in(const std::string& text, const std::string& option, Number low = std::numeric_limits<Number>::lowest(),
+                 Number high = std::numeric_limits<Number>::max());
+
+template <class T>
+struct NumberOf {
+  using Type = T;
+};
+template <class T>
+struct NumberOf<std::optional<T>> {
+  using Type = T;
+};
+
+// An option that takes one number, in low..high. A std::optional stays unset where the option is not given. CLI11's own
+// options read 010 as octal, and turn what is out of range into the nearest number that is not.
+template <class T, class Number = typename NumberOf<T>::Type>
+CLI::Option* add_number(CLI::App& command, const std::string& name, T& value, const std::string& help,
+                        std::type_identity_t<Number> low = std::numeric_limits<Number>::lowest(),
+                        std::type_identity_t<Number> high = std::numeric_limits<Number>::max()) {
+  const CLI::callback_t take = [&value, name, low, high](const CLI::results_t& given) {
+    value = number_in<Number>(given.front(), name, low, high);
+    return true;
+  };
+  CLI::Option* option = command.add_option(name, take, help)->type_name(std::is_integral_v<Number> ? "N" : "X");
+  if constexpr (std::same_as<T, Number>) option->default_function([&value] { return concat(value); });
+  return option;
+}
+
+// Seeds of so many images, counted up from the first. Throws where they would run over.
+std::vector<uint64_t> seeds_from(uint64_t first, int64_t images);
 
 // Two examples at the end of a command's help.
 void add_examples(CLI::App& command, const std::vector<std::string>& examples);
@@ -56,6 +90,8 @@ std::vector<int64_t> parse_list(const std::string& text, const std::string& opti
 // Throws unless a file can be created at `path` (or inside it, for a folder), before hours of work depend on it. Makes
 // nothing itself, so that work which fails leaves nothing behind.
 void check_writable(const std::string& path, bool folder);
+// Throws where the file system that `path` will lie on has less left than `need_bytes`.
+void check_fits_disk(const std::string& path, double need_bytes, const std::string& what, const std::string& remedy);
 // Makes the folder that the file `path` goes to.
 void make_parent(const std::string& path);
 

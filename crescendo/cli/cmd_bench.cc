@@ -9,9 +9,11 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/kernels/device_memory.h"
 #include "crescendo/order/cost.h"
 #include "crescendo/order/sample.h"
+#include "crescendo/pipeline/memory.h"
 #include "crescendo/pipeline/model_dir.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
@@ -27,8 +29,11 @@ struct Arguments {
   bool check = false, no_decode = false, plain = false;
 };
 
+// What is timed: a model directory, or a published size with random weights.
 struct Subject {
+  std::filesystem::path dir;  // empty: a published size
   ModelInfo info;
+  std::optional<KlVaeConfig> vae_config;  // with --no-decode none
   std::unique_ptr<FarModel> model;
   std::shared_ptr<const KlVae> vae;
   double load_s = 0;
@@ -41,33 +46,52 @@ void wake(FarModel& model) {
       Tensor(p).normal_(0, 0.02);
 }
 
-Subject open_subject(const Arguments& a) {
+// Sizes alone.
+Subject find_subject(const Arguments& a) {
+  Subject s;
+  if (!a.model.empty()) {
+    s.dir = find_model(a.model);
+    s.info = load_model_info(s.dir);
+    if (!a.no_decode) s.vae_config = decoder_of(s.dir);
+    return s;
+  }
+  s.info.model = model_preset(a.size);
+  s.info.model.masked = false;
+  s.info.sampler.preset = s.info.model.kind == ModelKind::kMarClass ? "mar"
+                          : s.info.model.is_text()                  ? "published-t2i"
+                                                                    : "published-nomask";
+  if (!a.no_decode) s.vae_config = kl_vae_preset("kl16");
+  return s;
+}
+
+void check_fits(const Arguments& a, const Subject& s) {
+  if (!a.common.parsed_device().is_cpu()) return;
+  // Stored weights are mapped; random ones are drawn in fp32.
+  const double weights =
+      s.dir.empty() ? 4.0 * static_cast<double>(FarModel::outline(s.info.model)->params().count()) : 0;
+  check_fits_memory(weights + static_cast<double>(a.images) * sampling_bytes(s.info.model, s.vae_config),
+                    concat(s.dir.empty() ? a.size : a.model, " with a batch of ", a.images),
+                    "take fewer --images or a smaller --size");
+}
+
+void load_subject(const Arguments& a, Subject& s) {
   const at::Device device = a.common.parsed_device();
   const at::ScalarType dtype = a.common.parsed_dtype();
   const double start_s = now_s();
-  Subject s;
-  if (!a.model.empty()) {
-    const auto dir = find_model(a.model);
-    s.info = load_model_info(dir);
-    s.model = load_model(dir, s.info, device, dtype);
-    if (!a.no_decode) s.vae = load_tokenizer(dir / "tokenizer", device, at::kFloat);
+  if (!s.dir.empty()) {
+    s.model = load_model(s.dir, s.info, device, dtype);
+    if (!a.no_decode) s.vae = load_tokenizer(s.dir / "tokenizer", device, at::kFloat);
   } else {
-    s.info.model = model_preset(a.size);
-    s.info.model.masked = false;
-    s.info.sampler.preset = s.info.model.kind == ModelKind::kMarClass ? "mar"
-                            : s.info.model.is_text()                  ? "published-t2i"
-                                                                      : "published-nomask";
     s.model = FarModel::random(s.info.model, 1);
     wake(*s.model);
     s.model->params().to(device, dtype);
-    if (!a.no_decode) {
-      auto vae = KlVae::random(kl_vae_preset("kl16"), 2);
+    if (s.vae_config) {
+      auto vae = KlVae::random(*s.vae_config, 2);
       vae->params().to(device, at::kFloat);
       s.vae = std::move(vae);
     }
   }
   s.load_s = now_s() - start_s;
-  return s;
 }
 
 // FLOP/s of LibTorch's own product: on a CPU of a size of the head's, on a GPU of one that keeps all of it at work. The
@@ -169,10 +193,11 @@ void print_row(const char* name, double seconds, double flop, double images) {
 
 void run(const Arguments& a) {
   a.common.apply();
-  check_usage(a.images >= 1, "--images must be at least 1, got ", a.images);
-  const Subject s = open_subject(a);
+  Subject s = find_subject(a);
   const Plan plan = make_plan(a.sampler.over(s.info.sampler), s.info.model);
   if (a.common.dry_run) return print_json(plan_to_json(plan));
+  check_fits(a, s);
+  load_subject(a, s);
   catch_interrupts();
   const at::Device device = s.model->device();
   const PlanCost cost = plan_cost(plan, s.info.model);
@@ -244,7 +269,7 @@ void add_bench_command(CLI::App& app) {
   CLI::Option* size =
       command->add_option("--size", a->size, "published size with random weights: " + sizes)->group(what);
   command->add_option("--model", a->model, "a model directory in its place")->group(what)->excludes(size);
-  command->add_option("--images", a->images, "images in the one batch that is timed")->type_name("N")->group(what);
+  add_number(*command, "--images", a->images, "images in the one batch that is timed", 1)->group(what);
   command->add_flag("--check", a->check, "also run the plain path, and compare results and times")->group(what);
   command->add_flag("--plain", a->plain, "time the plain path alone")->group(what);
   command->add_flag("--no-decode", a->no_decode, "leave out the tokenizer's decoder")->group(what);

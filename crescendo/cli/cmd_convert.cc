@@ -107,9 +107,7 @@ void add_convert_command(CLI::App& app) {
       ->required()
       ->type_name("FILE|DIR")
       ->group(what);
-  command->add_option("--heads", a->heads, "attention heads, for sizes that are not B, L or H")
-      ->check(CLI::PositiveNumber)
-      ->group(what);
+  add_number(*command, "--heads", a->heads, "attention heads, for sizes that are not B, L or H", 1)->group(what);
   command->add_option("--weights", a->weights, "ema or raw, where a file holds both (default: ema where it does)")
       ->group(what);
   command->add_option("--dtype", a->dtype, "fp32, bf16 or fp16 (default: as stored)")->group(what);
@@ -118,10 +116,8 @@ void add_convert_command(CLI::App& app) {
                    "tokenizer's folder, a model that has one, or a file: kl16.ckpt, a whole latent diffusion model")
       ->type_name("FILE|DIR")
       ->group(parts);
-  command
-      ->add_option("--latent-scale", a->latent_scale,
-                   "1 / standard deviation of a KL-VAE's latents, where its file does not tell (kl16: 0.2325)")
-      ->check(CLI::PositiveNumber)
+  add_number(*command, "--latent-scale", a->latent_scale,
+             "1 / standard deviation of a KL-VAE's latents, where its file does not tell (kl16: 0.2325)")
       ->group(parts);
   command->add_option("--text-encoder", a->text_encoder, "folder in Hugging Face layout, for text models")
       ->group(parts);
@@ -138,7 +134,7 @@ void add_convert_command(CLI::App& app) {
   command->add_flag("--dry-run", a->common.dry_run, "check everything, print what would be made as JSON and stop")
       ->group(common);
   add_examples(*command, {"convert checkpoint-last.pth --tokenizer kl16.ckpt --out far-base",
-                          "convert kl16.ckpt --out kl16", "convert far-base --to pth --out far-base.pth"});
+                          "convert far-base --to pth --out far-base.pth"});
   command->callback([a] { run(*a); });
 }
 

@@ -6,6 +6,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
 
@@ -32,6 +33,11 @@ void run(DataArgs args, bool seed_given, Json config,
   config["seed"] = args.set.seed;
   config["side"] = args.set.side;
   if (args.common.dry_run) return print_json(config);
+  constexpr double kLineBytes = 250, kPictureBytes = 250;  // no line of metadata and no picture has less
+  const auto count = static_cast<double>(args.set.count);
+  check_fits_memory(count * kLineBytes, concat("the metadata of ", args.set.count, " pictures"),
+                    "ask for fewer with --count");
+  check_fits_disk(args.out, count * kPictureBytes, concat(args.set.count, " pictures"), "ask for fewer with --count");
   if (!seed_given) log_info(concat("seed ", args.set.seed));
   catch_interrupts();
   Progress progress("writing");
@@ -49,17 +55,9 @@ void run(DataArgs args, bool seed_given, Json config,
 
 CLI::Option* add_set_options(CLI::App& command, DataArgs& args) {
   command.add_option("--out", args.out, "folder to make; must be new or empty")->type_name("DIR")->required();
-  command.add_option("--count", args.set.count, "number of pictures")
-      ->type_name("N")
-      ->required()
-      ->check(CLI::Range(int64_t{1}, int64_t{100'000'000}));
-  command.add_option("--side", args.set.side, "height and width, pixels")
-      ->type_name("N")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{16}, int64_t{4096}));
-  return command.add_option("--seed", args.set.seed, "seed of the set (default: drawn and printed)")
-      ->type_name("N")
-      ->check(not_negative());
+  add_number(command, "--count", args.set.count, "number of pictures", 1, 100'000'000)->required();
+  add_number(command, "--side", args.set.side, "height and width, pixels", 16, 4096)->capture_default_str();
+  return add_number(command, "--seed", args.set.seed, "seed of the set (default: drawn and printed)");
 }
 
 }  // namespace

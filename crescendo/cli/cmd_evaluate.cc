@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iomanip>
 
@@ -9,9 +10,11 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/data/shapes.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/metrics/shapes_score.h"
+#include "crescendo/pipeline/memory.h"
 #include "crescendo/pipeline/prompts.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
@@ -90,10 +93,20 @@ void print_share(const std::string& name, const Json& s, const std::string& more
               100 * s["low"].get<double>(), 100 * s["high"].get<double>(), more.c_str());
 }
 
+// Every picture is kept until all are there. Throws before any is made where they cannot fit into memory.
+void check_fits(const Arguments& a, const std::filesystem::path& dir, const ModelConfig& model, double images) {
+  const auto vae = decoder_of(dir);
+  const double batch = a.common.parsed_device().is_cpu() ? std::min(images, static_cast<double>(a.batch)) : 0;
+  constexpr double kAskedBytes = 32;  // of an image in the request
+  check_fits_memory(
+      images * (kAskedBytes + (vae ? picture_bytes(model, *vae) : 0)) + batch * sampling_bytes(model, vae),
+      concat("a score of ", std::fixed, std::setprecision(0), images, " images"),
+      "ask for fewer, or a smaller --batch");
+}
+
 // Generates `seeds` pictures of every shapes class and asks the exact detector what they show.
 void run_shapes(ShapesArguments& a) {
   a.common.apply();
-  check_usage(a.seeds >= 1, "--seeds must be at least 1, got ", a.seeds);
   const auto dir = find_model(a.model);
   const ModelInfo info = load_model_info(dir);
   check_usage(info.labels == shapes_class_names(), dir.string(),
@@ -101,11 +114,9 @@ void run_shapes(ShapesArguments& a) {
   Request request;
   request.sampler = a.sampler.over(info.sampler);
   const Plan plan = make_plan(request.sampler, info.model);
-  for (int64_t label = 0; label < info.model.classes; ++label)
-    for (int64_t i = 0; i < a.seeds; ++i) {
-      request.labels.push_back(label);
-      request.seeds.push_back(a.seed + static_cast<uint64_t>(label * a.seeds + i));
-    }
+  check_fits(a, dir, info.model, static_cast<double>(info.model.classes) * static_cast<double>(a.seeds));
+  request.seeds = seeds_from(a.seed, info.model.classes * a.seeds);
+  for (int64_t i = 0; i < request.size(); ++i) request.labels.push_back(i / a.seeds);
   request.batch = a.batch;
   if (a.common.dry_run)
     return print_json(
@@ -127,26 +138,26 @@ void run_shapes(ShapesArguments& a) {
 // Generates pictures of GenEval's six kinds of prompts, made of shapes, and judges them by its rules.
 void run_geneval(GenevalArguments& a) {
   a.common.apply();
-  check_usage(a.prompts >= 1 && a.images >= 1, "--count and --images must be at least 1, got ", a.prompts, " and ",
-              a.images);
   const auto dir = find_model(a.model.empty() ? kDefaultTextModel : a.model);
   const ModelInfo info = load_model_info(dir);
   check_usage(info.model.is_text(), dir.string(),
               " makes pictures of classes; GenEval is for text models (evaluate shapes scores classes)");
+  std::vector<GenevalPrompt> given;
+  if (!a.prompts_file.empty()) given = read_geneval_prompts(a.prompts_file);
+  const double kinds = a.prompts_file.empty()
+                           ? static_cast<double>(kGenevalTags.size()) * static_cast<double>(a.prompts)
+                           : static_cast<double>(given.size());
+  check_fits(a, dir, info.model, kinds * static_cast<double>(a.images));
   std::vector<GenevalPrompt> prompts;
   if (a.prompts_file.empty())
     prompts = prompts_to_score(a.seed, a.prompts, a.images, parse_enum<Split>(a.split, "--split"));
-  else
-    for (const GenevalPrompt& prompt : read_geneval_prompts(a.prompts_file))
-      prompts.insert(prompts.end(), static_cast<size_t>(a.images), prompt);
+  for (const GenevalPrompt& prompt : given) prompts.insert(prompts.end(), static_cast<size_t>(a.images), prompt);
   Request request;
   request.sampler = a.sampler.over(info.sampler);
   const Plan plan = make_plan(request.sampler, info.model);
+  request.seeds = seeds_from(a.seed, static_cast<int64_t>(prompts.size()));
   std::vector<std::string> texts;
-  for (const GenevalPrompt& prompt : prompts) {
-    request.seeds.push_back(a.seed + texts.size());
-    texts.push_back(prompt.prompt);
-  }
+  for (const GenevalPrompt& prompt : prompts) texts.push_back(prompt.prompt);
   request.batch = a.batch;
   Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(request.sampler)}};
   if (a.common.dry_run) {
@@ -168,7 +179,7 @@ void run_geneval(GenevalArguments& a) {
   const GenevalScore score = score_geneval(made.images, prompts, a.seed);
   if (!a.results.empty()) {
     std::string lines;
-    for (const GenevalResult& result : score.results) lines += geneval_result_to_json(result).dump() + "\n";
+    for (const GenevalResult& result : score.results) lines += json_text(geneval_result_to_json(result)) + "\n";
     write_file_atomically(a.results, lines);
   }
   Json out = score.to_json();
@@ -192,8 +203,8 @@ void add_evaluate_command(CLI::App& app) {
   command->require_subcommand(1);
   const auto add_common = [](CLI::App& sub, Arguments& a, const std::string& model) {
     sub.add_option("--model", a.model, "model directory or name (default: " + model + ")");
-    sub.add_option("--seed", a.seed, "seed of the first picture")->check(not_negative())->capture_default_str();
-    sub.add_option("--batch", a.batch, "images at a time")->capture_default_str();
+    add_number(sub, "--seed", a.seed, "seed of the first picture")->capture_default_str();
+    add_number(sub, "--batch", a.batch, "images at a time", 1)->capture_default_str();
     a.sampler.add(sub);
     a.common.add(sub);
   };
@@ -201,7 +212,7 @@ void add_evaluate_command(CLI::App& app) {
       command->add_subcommand("shapes", "Score a shapes model by the exact detector: colour, shape, spread");
   auto a = std::make_shared<ShapesArguments>();
   add_common(*shapes, *a, kDefaultModel);
-  shapes->add_option("--seeds", a->seeds, "pictures of each class")->capture_default_str();
+  add_number(*shapes, "--seeds", a->seeds, "pictures of each class", 1)->capture_default_str();
   add_examples(*shapes, {"evaluate shapes", "evaluate shapes --model runs/shapes/model --seeds 2 --cfg 2"});
   shapes->callback([a] { run_shapes(*a); });
 
@@ -209,9 +220,9 @@ void add_evaluate_command(CLI::App& app) {
       "geneval", "Score a text model of shapes by GenEval's rules and the exact detector: six tasks, and chance");
   auto g = std::make_shared<GenevalArguments>();
   add_common(*geneval, *g, kDefaultTextModel);
-  geneval->add_option("--count", g->prompts, "prompts of each task; where a task has fewer, they repeat")
+  add_number(*geneval, "--count", g->prompts, "prompts of each task; where a task has fewer, they repeat", 1)
       ->capture_default_str();
-  geneval->add_option("--images", g->images, "pictures of each prompt")->capture_default_str();
+  add_number(*geneval, "--images", g->images, "pictures of each prompt", 1)->capture_default_str();
   geneval->add_option("--split", g->split, "pairs of colour and shape in the prompts: all, train or heldout")
       ->capture_default_str();
   geneval->add_option("--prompts", g->prompts_file,

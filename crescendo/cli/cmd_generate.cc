@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 
 #include "crescendo/cli/sampler_args.h"
@@ -10,13 +12,18 @@
 #include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/core/utf8.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/io/tensor_map.h"
+#include "crescendo/pipeline/memory.h"
+#include "crescendo/pipeline/parameters.h"
 #include "crescendo/pipeline/prompts.h"
-#include "crescendo/text/pretokenize.h"
 
 namespace crescendo {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -53,9 +60,10 @@ std::string slug(const std::string& text) {
 }
 
 // "shapes-64"; "run/model" for the folder that train writes into `run`.
-std::string short_name(const std::filesystem::path& dir) {
-  const auto path = std::filesystem::canonical(dir);
-  return (path.filename() == "model" ? path.parent_path().filename() / path.filename() : path.filename()).string();
+std::string short_name(const fs::path& dir) {
+  const auto path = fs::canonical(dir);
+  const fs::path name = path.filename() == "model" ? path.parent_path().filename() / path.filename() : path.filename();
+  return replace_invalid_utf8(name.string());
 }
 
 // What makes a picture again, besides its class or prompt.
@@ -67,24 +75,27 @@ Json made_with(const Arguments& a, const std::string& model, uint64_t seed, cons
 // The de-facto standard text (ecosystem of image tools), and our own JSON that makes the image again.
 PngText png_text(const ModelInfo& info, const std::string& model, const Asked& asked, uint64_t seed,
                  const Json& sampler, int64_t steps, const Image& image, Json again) {
-  const std::string parameters =
-      concat(asked.prompt, "\nSteps: ", steps, ", Sampler: ", sampler["preset"].get<std::string>(),
-             ", CFG scale: ", sampler["cfg"].dump(), ", Seed: ", seed, ", Size: ", image.width, "x", image.height,
-             ", Model: ", model, ", Version: crescendo ", CRESCENDO_VERSION);
   again["kind"] = enum_name(info.model.kind);
   if (asked.label >= 0) again["class"] = asked.label;
   again[asked.label >= 0 ? "class_name" : "prompt"] = asked.prompt;
-  return {{"parameters", parameters}, {"crescendo", again.dump()}};
+  const std::string parameters = parameters_text(asked.prompt, {{"Steps", concat(steps)},
+                                                                {"Sampler", sampler["preset"].get<std::string>()},
+                                                                {"CFG scale", json_text(sampler["cfg"])},
+                                                                {"Seed", concat(seed)},
+                                                                {"Size", concat(image.width, "x", image.height)},
+                                                                {"Model", model},
+                                                                {"Version", "crescendo " CRESCENDO_VERSION}});
+  return {{"parameters", parameters}, {"crescendo", json_text(again)}};
 }
 
-// What each image is to show, in order: every class, prompt or row of text states, -n times.
-std::vector<Asked> asked_for(const Arguments& a, const ModelInfo& info, Request& request) {
+// What is to be shown: every class, prompt or row of text states.
+std::vector<Asked> kinds_of(const Arguments& a, const ModelInfo& info, Request& request) {
   std::vector<Asked> kinds;
   if (info.model.is_text()) {
     check(a.classes.empty(), "this model makes pictures from text: use --prompt, not --class");
     check_usage(!a.prompts.empty() + !a.prompts_file.empty() + !a.text_states.empty() == 1,
                 "this model makes pictures from text: use one of --prompt, --prompts and --text-states");
-    for (const auto& prompt : a.prompts) kinds.push_back({replace_invalid_utf8(prompt)});
+    for (const auto& prompt : a.prompts) kinds.push_back({clean_text(prompt)});
     if (!a.prompts_file.empty())
       for (auto& prompt : read_prompts(a.prompts_file)) kinds.push_back({std::move(prompt)});
     if (!a.text_states.empty()) {
@@ -104,19 +115,41 @@ std::vector<Asked> asked_for(const Arguments& a, const ModelInfo& info, Request&
       kinds.push_back({class_name(info, label), label});
     }
   }
+  return kinds;
+}
+
+// What each image is to show, in order: each kind -n times.
+std::vector<Asked> asked_for(const std::vector<Asked>& kinds, int64_t count, Request& request) {
   std::vector<Asked> asked;
   for (size_t k = 0; k < kinds.size(); ++k)
-    for (int64_t i = 0; i < a.count; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       asked.push_back(kinds[k]);
-      if (!info.model.is_text()) request.labels.push_back(kinds[k].label);
+      if (kinds[k].label >= 0) request.labels.push_back(kinds[k].label);
       if (request.text.defined()) request.text_rows.push_back(static_cast<int64_t>(k));
     }
   return asked;
 }
 
+// Throws where what is kept until the end, or one batch, cannot fit into memory.
+void check_fits(const Arguments& a, const fs::path& dir, const ModelConfig& model, const Plan& plan, size_t kinds) {
+  const double images = static_cast<double>(kinds) * static_cast<double>(a.count);
+  const auto steps = static_cast<double>(plan.steps.size());
+  const auto vae = a.no_decode ? std::nullopt : decoder_of(dir);
+  double kept = 512;  // an image's place in the request and its entry in the result
+  if (!a.latents_out.empty()) kept += latent_bytes(model);
+  if (!a.trace.empty()) kept += steps * latent_bytes(model);
+  if (vae && !a.grid.empty()) kept += picture_bytes(model, *vae);
+  if (vae && !a.strip.empty()) kept += steps * picture_bytes(model, *vae);
+  const double batch = a.common.parsed_device().is_cpu() ? std::min(images, static_cast<double>(a.batch)) : 0;
+  check_fits_memory(
+      images * kept + batch * sampling_bytes(model, vae),
+      concat("a request for ", std::fixed, std::setprecision(0), images, " images in batches of ", a.batch),
+      "ask for fewer with -n, or a smaller --batch");
+}
+
 // Before the image model is loaded, and gone again by then: the encoder may be the larger of the two.
-void encode_asked(const Arguments& a, const std::filesystem::path& dir, const ModelInfo& info,
-                  const std::vector<Asked>& asked, Request& request) {
+void encode_asked(const Arguments& a, const fs::path& dir, const ModelInfo& info, const std::vector<Asked>& asked,
+                  Request& request) {
   std::vector<std::string> prompts;
   for (const Asked& image : asked) prompts.push_back(image.prompt);
   const at::Device device = a.text_encoder.parsed_device(a.common);
@@ -129,21 +162,20 @@ void encode_asked(const Arguments& a, const std::filesystem::path& dir, const Mo
 
 void run(Arguments& a) {
   a.common.apply();
-  namespace fs = std::filesystem;
   const bool from_text = !a.prompts.empty() || !a.prompts_file.empty() || !a.text_states.empty();
   const fs::path dir = find_model(a.model.empty() && from_text ? kDefaultTextModel : a.model);
   const ModelInfo info = load_model_info(dir);
   const std::string model_name = short_name(dir);
-  check_usage(a.count >= 1, "-n must be at least 1, got ", a.count);
-  check_usage(a.batch >= 1, "--batch must be at least 1, got ", a.batch);
 
   Request request;
   request.sampler = a.sampler.over(info.sampler);
   const Plan plan = make_plan(request.sampler, info.model);
-  const std::vector<Asked> asked = asked_for(a, info, request);
+  const std::vector<Asked> kinds = kinds_of(a, info, request);
+  check_fits(a, dir, info.model, plan, kinds.size());
+  const std::vector<Asked> asked = asked_for(kinds, a.count, request);
   const auto size = static_cast<int64_t>(asked.size());
   const uint64_t seed = a.seed ? *a.seed : random_seed();
-  for (int64_t i = 0; i < size; ++i) request.seeds.push_back(seed + static_cast<uint64_t>(i));
+  request.seeds = seeds_from(seed, size);
   request.batch = a.batch;
   request.decode = !a.no_decode;
   request.strip = !a.strip.empty();
@@ -237,8 +269,9 @@ void run(Arguments& a) {
 
   const auto write_sheet = [&](const std::string& path, const std::vector<Image>& images, const GridOptions& options) {
     if (images.empty()) return;
-    write_png(path, make_grid(images, options),
-              a.no_metadata ? PngText{} : PngText{{"crescendo", made_with(a, model_name, seed, sampler_json).dump()}});
+    write_png(
+        path, make_grid(images, options),
+        a.no_metadata ? PngText{} : PngText{{"crescendo", json_text(made_with(a, model_name, seed, sampler_json))}});
     log_info("wrote " + path);
   };
   if (!a.grid.empty()) {
@@ -294,16 +327,18 @@ void add_generate_command(CLI::App& app) {
                    "model directory, or a name in $CRESCENDO_MODELS or in the box (default: shapes-64, for prompts "
                    "shapes-text-64)")
       ->group(what);
-  command->add_option("--class", a->classes, "class by name or number; several make several pictures")->group(what);
+  command
+      ->add_option("--class", a->classes,
+                   "class by name or number, a name first; id:N is number N whatever the names; several make several "
+                   "pictures")
+      ->group(what);
   command->add_option("--prompt", a->prompts, "text; several make several pictures; an empty one is unconditional")
       ->group(what);
   command->add_option("--prompts", a->prompts_file, "file of prompts: one a line, or JSON lines {\"prompt\": ...}")
       ->group(what);
-  command->add_option("-n", a->count, "pictures of each")->capture_default_str()->group(what);
-  command->add_option("--seed", a->seed, "image i takes seed + i (default: drawn and printed)")
-      ->check(not_negative())
-      ->group(what);
-  command->add_option("--batch", a->batch, "images at a time; changes speed, not the images")
+  add_number(*command, "-n", a->count, "pictures of each", 1)->capture_default_str()->group(what);
+  add_number(*command, "--seed", a->seed, "image i takes seed + i (default: drawn and printed)")->group(what);
+  add_number(*command, "--batch", a->batch, "images at a time; changes speed, not the images", 1)
       ->capture_default_str()
       ->group(what);
   a->text_encoder.add(*command)->group(what);

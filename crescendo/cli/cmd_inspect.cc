@@ -26,7 +26,7 @@ std::string grouped_digits(int64_t n) {
   return out;
 }
 
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : json_text(value); }
 
 // {"a": 1, "b": "x"} -> "a 1, b x".
 std::string list_of(const Json& object) {
@@ -48,7 +48,9 @@ std::string pattern_of(const std::string& name) {
   return out;
 }
 
-std::string shape_text(const Json& tensor) { return tensor["dtype"].get<std::string>() + " " + tensor["shape"].dump(); }
+std::string shape_text(const Json& tensor) {
+  return tensor["dtype"].get<std::string>() + " " + json_text(tensor["shape"]);
+}
 
 void print_tensors(const Json& tensors, bool all) {
   std::vector<std::pair<std::string, int64_t>> rows;  // text, how many tensors it stands for
@@ -90,13 +92,13 @@ void print(const Json& found, bool all, const std::string& title) {
     line("weights", sets);
     line("EMA", found["ema"].get<bool>() ? "yes" : "no");
   }
-  if (found.contains("removed")) line("removed", found["removed"].dump() + " from the names");
+  if (found.contains("removed")) line("removed", json_text(found["removed"]) + " from the names");
   if (found.contains("foreign")) line("passed over", list_of(found["foreign"]));
   if (found.contains("unread")) line("not read", list_of(found["unread"]));
   if (found.contains("sampler")) line("sampler", found["sampler"]["preset"].get<std::string>());
   for (const char* key : {"arguments", "metadata"})
     if (found.contains(key)) line(key, list_of(found[key]));
-  if (found.contains("others")) line("also", found["others"].dump());
+  if (found.contains("others")) line("also", json_text(found["others"]));
   if (found.contains("labels")) line("labels", text_of(found["labels"]));
   if (found.contains("problems") && !found["problems"].is_null()) line("problems", text_of(found["problems"]));
   if (found.contains("tensors")) print_tensors(found["tensors"], all);

@@ -33,9 +33,9 @@ void run_tokenize(const TextArgs& args) {
   Json all = Json::array();
   for (const std::string& text : args.texts) all.push_back(tokenizer.encode(text));
   if (args.common.json)
-    std::cout << all.dump() << std::endl;
+    std::cout << json_text(all) << std::endl;
   else
-    for (const Json& ids : all) std::cout << ids.dump() << std::endl;
+    for (const Json& ids : all) std::cout << json_text(ids) << std::endl;
 }
 
 void run_encode(const TextArgs& args) {

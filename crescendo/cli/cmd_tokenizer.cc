@@ -14,7 +14,8 @@
 #include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
-#include "crescendo/data/image_folder.h"
+#include "crescendo/data/picture_files.h"
+#include "crescendo/data/readable.h"
 #include "crescendo/data/transform.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/filtered.h"
@@ -29,17 +30,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int64_t kLargestSide = 11585;  // of a square that is read at all (kMaxImagePixels)
+
 //----------------------------------------------------------------------------
 // train
 
 // What a config file holds: the data, and how to train on it.
 struct Recipe {
   std::vector<std::string> data;
+  int64_t skip_bad = 0;
   TokenizerTrainingOptions training;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
     v("data", s.data, "data sets, mixed: shapes, scenes or folders of images");
+    v("skip_bad", s.skip_bad, "images of a set that cannot be read and may be left out; more are an error");
     TokenizerTrainingOptions::fields(s.training, v);
   }
 };
@@ -48,6 +53,7 @@ struct TrainArguments {
   CommonOptions common;
   std::string config_file, preset, out, init;
   std::vector<std::string> data, set;
+  std::optional<int64_t> skip_bad;
   int64_t seed = 0;
   bool seed_given = false, dtype_given = false, init_partial = false;
 };
@@ -64,6 +70,7 @@ Recipe resolve(const TrainArguments& a) {
     value_from_json(recipe, read_json(a.config_file), a.config_file);
   for (const auto& assignment : a.set) set_field(recipe, assignment);
   if (!a.data.empty()) recipe.data = a.data;
+  if (a.skip_bad) recipe.skip_bad = *a.skip_bad;
   if (a.seed_given) recipe.training.seed = a.seed;
   if (a.dtype_given) recipe.training.precision = a.common.dtype;
   check_usage(!a.init_partial || !a.init.empty(), "--init-partial goes with --init DIR");
@@ -83,7 +90,7 @@ std::unique_ptr<KlVae> first_weights(const TrainArguments& a, const TokenizerTra
   KlVaeConfig wanted = config;
   wanted.latent_scale = from->config().latent_scale;  // measured anew in the end, if the encoder learns
   if (fields_equal(wanted, from->config())) return from;
-  check_usage(a.init_partial, "--init ", a.init, " has other sizes: ", value_to_json(from->config()).dump(),
+  check_usage(a.init_partial, "--init ", a.init, " has other sizes: ", json_text(value_to_json(from->config())),
               "; with --init-partial what fits is taken and the rest drawn anew");
   const TensorMap source = from->params().map();
   auto vae = KlVae::random(wanted, seed);
@@ -112,15 +119,16 @@ void run_train(const TrainArguments& a) {
   check_writable(a.out, true);
   const TokenizerTrainingOptions& options = recipe.training;
   const auto seed = static_cast<uint64_t>(options.seed);
+  catch_interrupts();
   std::vector<std::unique_ptr<Dataset>> sets;
-  for (const auto& spec : recipe.data) sets.push_back(open_dataset(spec, options.image_side));
+  for (const auto& spec : recipe.data)
+    sets.push_back(without_unreadable(open_dataset(spec, options.image_side), recipe.skip_bad));
   const TokenizerImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
   const std::unique_ptr<KlVae> vae = first_weights(a, options);
   vae->params().to(device, at::kFloat);
   log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
                   images.size(), " images, ", device_description(device)));
-  catch_interrupts();
   make_directories(a.out);
   write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
   const TokenizerTrainingResult result = train_tokenizer(*vae, images, options, a.out, interrupted);
@@ -243,7 +251,8 @@ void run_encode(const Arguments& a) {
   }
   const Tensor moments = in_batches(image, "encode", [&](const Tensor& x) { return loaded.vae->encode_moments(x); });
   make_parent(a.out);
-  write_safetensors(a.out, {{"moments", moments}}, {{"latent_scale", Json(loaded.vae->config().latent_scale).dump()}});
+  write_safetensors(a.out, {{"moments", moments}},
+                    {{"latent_scale", json_text(Json(loaded.vae->config().latent_scale))}});
   if (a.common.json)
     print_json(
         {{"out", a.out}, {"moments", moments.sizes().vec()}, {"latent_scale", loaded.vae->config().latent_scale}});
@@ -295,11 +304,10 @@ std::vector<Picture> read_pictures(const Arguments& a, int64_t factor) {
     }
     std::vector<fs::path> files{input};
     if (fs::is_directory(input)) {
-      files.clear();
-      for (const auto& entry : fs::recursive_directory_iterator(input))
-        if (entry.is_regular_file() && is_picture_name(entry.path())) files.push_back(entry.path());
-      std::sort(files.begin(), files.end());
+      const PictureFiles found = find_pictures(input);
+      files = found.pictures;
       check(!files.empty(), input, " holds no .png, .jpg or .jpeg file");
+      if (!found.unread.empty()) log_warning(concat(input, ": ", found.unread_text(), ", left out"));
     }
     for (const auto& file : files) {
       if (enough(begin)) break;
@@ -379,8 +387,8 @@ void run_filter(const Arguments& a) {
   const Loaded loaded = load(a);
   constexpr int64_t kPaperLevels = 16;
   const int64_t beside = levels_beside(loaded.path), levels = a.levels > 0 ? a.levels
-                                                                : beside > 0 ? beside
-                                                                             : kPaperLevels;
+                                                              : beside > 0 ? beside
+                                                                           : kPaperLevels;
   if (a.common.dry_run) {
     Json plan = resolved(a, loaded);
     plan["levels"] = levels;
@@ -436,14 +444,17 @@ void add_tokenizer_command(CLI::App& app) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group(what);
-  train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("FILE|DIR")->group(what);
+  add_number(
+      *train, "--skip-bad", t->skip_bad,
+      "go on without up to N images of a set that cannot be read; they are named (default: the config's, else 0)", 0)
+      ->group(what);
+  train->add_option("--init", t->init, "start from this tokenizer's weights")->type_name("DIR")->group(what);
   train
       ->add_flag("--init-partial", t->init_partial,
                  "--init may have other sizes: take what has the same name and shape, draw the rest")
       ->group(what);
-  CLI::Option* seed = train->add_option("--seed", t->seed, "seed of weights, order and noise (default: the config's)")
-                          ->check(not_negative())
-                          ->group(what);
+  CLI::Option* seed =
+      add_number(*train, "--seed", t->seed, "seed of weights, order and noise (default: the config's)", 0)->group(what);
   train->add_option("--out", t->out, "run folder: log.jsonl and tokenizer/")->type_name("DIR")->group(output);
   t->common.add(*train);
   add_examples(*train, {"tokenizer train configs/shapes-64-tokenizer.json --out runs/tokenizer",
@@ -472,9 +483,7 @@ void add_tokenizer_command(CLI::App& app) {
   const auto e = std::make_shared<Arguments>();
   CLI::App* encode = add("encode", "Images to moments", e,
                          "a safetensors file with `image` (B, 3, H, W) in [-1, 1], or image files", "file.safetensors");
-  encode->add_option("--size", e->size, "crop image files to a square of N pixels")
-      ->check(CLI::PositiveNumber)
-      ->group(what);
+  add_number(*encode, "--size", e->size, "crop image files to a square of N pixels", 1, kLargestSide)->group(what);
   add_examples(*encode, {"tokenizer encode photo.png --size 64 --out moments.safetensors",
                          "tokenizer encode images.safetensors --model models/kl16 --out moments.safetensors"});
   encode->callback([e] { run_encode(*e); });
@@ -484,11 +493,8 @@ void add_tokenizer_command(CLI::App& app) {
                          "a safetensors file with `latents` (B, C, h, w), already divided by the latent scale",
                          "file.safetensors, or a folder for PNGs");
   decode->get_option("inputs")->expected(1);
-  decode
-      ->add_option("--tile", d->tile,
-                   "decode in blended tiles of N x N cells of the latent, where the whole is too much for memory")
-      ->type_name("N")
-      ->check(CLI::Range(4, 1 << 20))
+  add_number(*decode, "--tile", d->tile,
+             "decode in blended tiles of N x N cells of the latent, where the whole is too much for memory", 4, 1 << 20)
       ->group(what);
   add_examples(*decode, {"tokenizer decode latents.safetensors --out pictures/",
                          "tokenizer decode latents.safetensors --model models/kl16 --out images.safetensors"});
@@ -497,10 +503,8 @@ void add_tokenizer_command(CLI::App& app) {
   const auto r = std::make_shared<Arguments>();
   CLI::App* reconstruct = add("reconstruct", "Images through the tokenizer and back, side by side, with PSNR", r,
                               "image files, folders of them, or shapes", "picture of the pairs, a .png");
-  reconstruct->add_option("--size", r->size, "crop to a square of N pixels")->check(CLI::PositiveNumber)->group(what);
-  reconstruct->add_option("--count", r->count, "pictures of each input; default: all")
-      ->check(CLI::PositiveNumber)
-      ->group(what);
+  add_number(*reconstruct, "--size", r->size, "crop to a square of N pixels", 1, kLargestSide)->group(what);
+  add_number(*reconstruct, "--count", r->count, "pictures of each input; default: all", 1)->group(what);
   add_examples(*reconstruct,
                {"tokenizer reconstruct shapes:seed=3 --count 8 --out pairs.png",
                 "tokenizer reconstruct photos/ --model runs/photos/tokenizer --size 128 --out pairs.png"});

@@ -3,11 +3,13 @@
 #include <filesystem>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/cli/train_resume.h"
 #include "crescendo/cli/train_samples.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/data/readable.h"
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/pipeline/prompts.h"
@@ -31,12 +33,14 @@ struct Recipe {
   TrainConfig config;
   std::string data;
   std::string tokenizer;
+  int64_t skip_bad = 0;
   TextEncoderOptions text;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
     v("data", s.data, "data set: shapes[:count=N,seed=S], scenes[:...], a folder of images or a file of captions");
     v("tokenizer", s.tokenizer, "tokenizer, or a model that has one");
+    v("skip_bad", s.skip_bad, "images that cannot be read and may be left out; more are an error");
     v("text", s.text, "the text encoder (text models)");
     TrainConfig::fields(s.config, v);
   }
@@ -47,9 +51,18 @@ struct Arguments {
   std::string config_file, preset, data, tokenizer, out, init;
   bool resume = false, init_partial = false;
   std::vector<std::string> set;
-  std::optional<int64_t> seed;
+  std::optional<int64_t> seed, skip_bad;
   bool dtype_given = false;
 };
+
+// What a run that is resumed was begun with; nothing where it is not resumed, or had no time to say so.
+std::optional<Recipe> begun_recipe(const Arguments& a) {
+  const fs::path file = fs::path(a.out) / kRecipeFile;
+  if (!a.resume || !fs::exists(file)) return std::nullopt;
+  Recipe begun;
+  value_from_json(begun, read_json(file), file.string());
+  return begun;
+}
 
 // The text encoder that --init brings, in the recipe from then on: a resumed run finds it there, whatever config it is
 // given. Empty where there is none.
@@ -58,11 +71,8 @@ std::string text_encoder_of(const Arguments& a) {
     const fs::path folder = find_model(a.init) / "text_encoder";
     return fs::is_directory(folder) ? folder.string() : "";
   }
-  const fs::path file = fs::path(a.out) / kRecipeFile;
-  if (!a.resume || !fs::exists(file)) return {};
-  Recipe begun;
-  value_from_json(begun, read_json(file), file.string());
-  return begun.text.encoder;
+  const std::optional<Recipe> begun = begun_recipe(a);
+  return begun ? begun->text.encoder : "";
 }
 
 Recipe resolve(const Arguments& a) {
@@ -75,8 +85,8 @@ Recipe resolve(const Arguments& a) {
     recipe.text.frozen = recipe.config.model.is_text();
   } else if (!a.config_file.empty()) {
     value_from_json(recipe, read_json(a.config_file), a.config_file);
-  } else if (const fs::path file = fs::path(a.out) / kRecipeFile; a.resume && fs::exists(file)) {
-    value_from_json(recipe, read_json(file), file.string());  // as it was begun
+  } else if (const std::optional<Recipe> begun = begun_recipe(a)) {
+    recipe = *begun;
   } else {
     usage_error(
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
@@ -86,6 +96,7 @@ Recipe resolve(const Arguments& a) {
   if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
   if (!a.data.empty()) recipe.data = a.data;
   if (!a.tokenizer.empty()) recipe.tokenizer = a.tokenizer;
+  if (a.skip_bad) recipe.skip_bad = *a.skip_bad;
   if (a.seed) recipe.config.train.seed = *a.seed;
   if (a.dtype_given) recipe.config.train.precision = a.common.dtype;
   check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
@@ -117,21 +128,24 @@ fs::path text_encoder_folder(const Arguments& a, const Recipe& recipe, const std
 
 // The text side of a run: an encoder, and what it reads for each image.
 struct TextSide {
-  TextSide(const Arguments& a, const Recipe& recipe, const Dataset& dataset, const LatentSource& image_latents,
-           at::Device device)
-      : captions(captions_of(dataset)), folder(text_encoder_folder(a, recipe, captions)) {
-    const bool frozen = recipe.text.frozen;
+  // Refuses at once what the captions cannot serve for.
+  TextSide(const Arguments& a, const Recipe& recipe, const Dataset& dataset, at::Device device)
+      : captions(captions_of(dataset)), frozen(recipe.text.frozen) {
+    if (recipe.config.flip) check_flip(captions);
+    folder = text_encoder_folder(a, recipe, captions);
+    if (a.resume) check_same_text_encoder(a.out, folder, frozen);
     encoder = load_text_encoder(folder, recipe.config.model, device,
                                 frozen ? training_dtype(recipe.config.train.precision, device) : at::kFloat);
+    if (frozen) check_states_fit(static_cast<int64_t>(DistinctTexts(captions).texts.size()), *encoder);
     if (!frozen) prepare_to_train(*encoder, device);
     tower = encoder->tower().config();
     log_info(concat(frozen ? "frozen text encoder of " : "text encoder of ", total_numel(encoder->tower().weights()),
                     " parameters, ", encoder->tokenizer().vocab_size(), " tokens"));
-    latents.emplace(image_latents, captions, *encoder, frozen);
   }
 
   std::vector<std::string> captions;  // of each image
-  fs::path folder;                    // the encoder as the run began
+  bool frozen;
+  fs::path folder;  // the encoder as the run began
   Qwen2Config tower;
   std::optional<TextEncoder> encoder;
   std::optional<CaptionedLatents> latents;
@@ -142,6 +156,20 @@ std::vector<GenevalPrompt> prompts_of(const std::string& data) {
   constexpr int64_t kEachTask = 24;
   if (data != "scenes" && !data.starts_with("scenes:")) return {};
   return prompts_to_score(/*seed=*/0, kEachTask, /*images=*/1, Split::kAll);
+}
+
+// What may not change when a run is resumed: its weights stand for it.
+void check_begun_alike(const fs::path& out, const Recipe& begun, const Recipe& now, bool same_images) {
+  std::error_code ignored;
+  if (!same_images && !fs::equivalent(begun.data, now.data, ignored))
+    refuse_change(out, "--data " + begun.data, "--data " + now.data);
+  const auto word = [](bool flip) { return flip ? "flip=true" : "flip=false"; };
+  if (begun.config.flip != now.config.flip) refuse_change(out, word(begun.config.flip), word(now.config.flip));
+  if (!now.config.model.is_text()) return;
+  Json before = value_to_json(begun.text), after = value_to_json(now.text);
+  for (const auto& [key, value] : before.items())
+    if (key != "encoder" && value != after[key])  // an encoder's folder may move; its files are compared
+      refuse_change(out, concat("text.", key, "=", json_text(value)), concat("text.", key, "=", json_text(after[key])));
 }
 
 // What a run begins with; a resumed one replaces it.
@@ -162,7 +190,7 @@ std::unique_ptr<FarModel> first_weights(const Arguments& a, const TrainConfig& c
   from.model.predicts = config.model.predicts;  // no sizes, and to be learned anew
   from.model.visible_level = config.model.visible_level;
   check_usage(fields_equal(from.model, config.model), "--init ", a.init,
-              " has other sizes: ", value_to_json(from.model).dump(),
+              " has other sizes: ", json_text(value_to_json(from.model)),
               "; with --init-partial what fits is taken and the rest drawn anew");
   return load_model(init, from, at::kCPU, at::kFloat);
 }
@@ -204,18 +232,34 @@ void run(Arguments& a) {
   const int64_t side = config.model.latent_height * vae->config().factor();
   check_usage(config.model.latent_height == config.model.latent_width, "training images are square: latent_height ",
               config.model.latent_height, " and latent_width ", config.model.latent_width, " must be equal");
-  const auto dataset = open_dataset(recipe.data, side);
+  const fs::path cache_file = fs::path(a.out) / "latents.safetensors";
+  const auto cache = LatentCache::open(cache_file);
+  const std::unique_ptr<Dataset> dataset = without_unreadable(open_dataset(recipe.data, side), recipe.skip_bad,
+                                                              cache ? cache->has_picture() : KnownReadable());
   check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ",
               config.model.latent_channels, ", the tokenizer has ", vae->config().latent_channels);
+  if (a.resume) {
+    check_same_tokenizer(a.out, recipe.tokenizer, *vae);
+    if (const auto begun = begun_recipe(a)) {
+      // A folder may have moved: what is in it counts.
+      const bool same_images =
+          begun->data == recipe.data ||
+          (dataset->of_files() && cache &&
+           cache->differences({*dataset, recipe.data, *vae, recipe.config.flip, side}, *dataset).empty());
+      check_begun_alike(a.out, *begun, recipe, same_images);
+    }
+  }
   ModelInfo info{config.model, config.sampler, {}, {}};
   if (!config.model.is_text()) {
-    info.labels = dataset->classes();
+    info.labels = label_names(dataset->classes(), "--data " + recipe.data);
     const auto classes = static_cast<int64_t>(info.labels.size());
     check_usage(classes > 0, "--data ", recipe.data,
                 " has captions, not classes; a class model needs a folder per class: DIR/<class>/*.jpg");
     check_usage(classes <= config.model.classes, "the data has ", classes, " classes, model.classes is only ",
                 config.model.classes, "; use --set model.classes=", classes);
     for (int64_t i = classes; i < config.model.classes; ++i) info.labels.push_back("class " + std::to_string(i));
+    if (a.resume) check_same_classes(a.out, info.labels);
+    if (recipe.config.flip) warn_of_flipped_classes(dataset->classes());
   }
   const Plan plan = make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
   check_masks(config, plan);
@@ -230,14 +274,14 @@ void run(Arguments& a) {
                   device_description(device)));
 
   make_directories(a.out);
-  const CachedLatents latents(
-      encode_dataset(*dataset, recipe.data, *vae, config.flip, fs::path(a.out) / "latents.safetensors"), *vae,
-      config.objective.posterior_std);
+  std::optional<TextSide> text;
+  if (config.model.is_text()) text.emplace(a, recipe, *dataset, device);
+  const CachedLatents latents(encode_dataset(*dataset, recipe.data, *vae, recipe.config.flip, cache_file), *vae,
+                              config.objective.posterior_std);
   TrainHooks hooks;
   const auto sample_seed = static_cast<uint64_t>(config.train.seed);
-  std::optional<TextSide> text;
-  if (config.model.is_text()) {
-    text.emplace(a, recipe, *dataset, latents, device);
+  if (text) {
+    text->latents.emplace(latents, text->captions, *text->encoder, text->frozen);
     hooks.on_sample = TrainSamples(info, vae, a.out, sample_seed, *text->encoder, recipe.text.frozen,
                                    prompts_of(recipe.data), text->captions);
     if (recipe.text.frozen) text->encoder.reset();  // it has read all it has to
@@ -283,9 +327,9 @@ void add_train_command(CLI::App& app) {
       ->type_name("NAME")
       ->group(what);
   command
-      ->add_option(
-          "--data", a->data,
-          "shapes[:count=N,seed=S], scenes[:count=N,seed=S,split=...], a folder of images, or a file of captions")
+      ->add_option("--data", a->data,
+                   "shapes[:count=N,seed=S], scenes[:count=N,seed=S,split=...], a folder of images (a folder a class, "
+                   "or each beside its caption in a .txt), or a file of captions")
       ->type_name("SPEC")
       ->group(what);
   command
@@ -296,9 +340,10 @@ void add_train_command(CLI::App& app) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group(what);
-  command->add_option("--seed", a->seed, "seed of everything random (default: the config's, else 0)")
-      ->check(not_negative())
+  add_number(*command, "--skip-bad", a->skip_bad,
+             "go on without up to N images that cannot be read; they are named (default: the config's, else 0)", 0)
       ->group(what);
+  add_number(*command, "--seed", a->seed, "seed of everything random (default: the config's, else 0)", 0)->group(what);
   command->add_option("--init", a->init, "start from this model's weights")->type_name("DIR")->group(what);
   command
       ->add_flag("--init-partial", a->init_partial,

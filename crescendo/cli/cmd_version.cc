@@ -28,7 +28,7 @@ void add_version_command(CLI::App& app) {
     std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
     for (const auto& [key, value] : out.items())
       if (key != "version")
-        std::cout << "  " << key << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+        std::cout << "  " << key << ": " << (value.is_string() ? value.get<std::string>() : json_text(value)) << "\n";
   });
 }
 

@@ -1,9 +1,11 @@
 // crescendo COMMAND: argv -> request. Every command stands in its own cmd_*.cc.
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <limits>
 #include <new>
+#include <stdexcept>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -12,15 +14,19 @@
 #include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/fields.h"
+#include "crescendo/core/utf8.h"
 
 namespace {
 
 using crescendo::concat;
 
-int report(const std::string& message, int exit_code) {
-  std::cerr << "crescendo: error: " << message << std::endl;
+// One line, whatever the message quotes.
+int report(std::string_view message, int exit_code) {
+  std::cerr << "crescendo: error: " << crescendo::printable(message) << std::endl;
   return exit_code;
 }
+
+int report_no_memory() { return report("out of memory; try a smaller --batch", 1); }
 
 // The command that the arguments led to: `data shapes` of `crescendo data shapes --count 3`.
 const CLI::App& command_reached(const CLI::App& app) {
@@ -58,7 +64,9 @@ int usage_failure(const CLI::ParseError& error, const CLI::App& app) {
     std::cerr << command.help() << std::endl;  // a bare `crescendo` or `crescendo data`
     return report("which command? One of the above must follow " + full_name(command), 2);
   }
-  return report(concat(explain(error, command), "\nTry: ", full_name(command), " --help"), 2);
+  report(explain(error, command), 2);
+  std::cerr << "Try: " << full_name(command) << " --help" << std::endl;
+  return 2;
 }
 
 // The buffers of a network come and go by the megabyte. glibc would give each back to the system and have it zeroed
@@ -90,8 +98,7 @@ int main(int argc, char** argv) {
   add_examples(app, {"generate --class \"red circle\" --out circle.png", "COMMAND --help"});
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);
-  for (const auto& [type, label] : {std::pair{"TEXT", "VALUE"}, {"INT", "N"}, {"UINT", "N"}, {"FLOAT", "X"}})
-    app.get_formatter()->label(type, label);
+  app.get_formatter()->label("TEXT", "VALUE");
   add_generate_command(app);
   add_train_command(app);
   add_data_command(app);
@@ -112,10 +119,15 @@ int main(int argc, char** argv) {
   } catch (const Error& e) {
     return report(e.what(), e.exit_code());
   } catch (const std::bad_alloc&) {
-    return report("out of memory; try a smaller --batch", 1);
+    return report_no_memory();
+  } catch (const std::length_error&) {  // more than any memory
+    return report_no_memory();
   } catch (const c10::Error& e) {
-    return report(e.what_without_backtrace(), 1);
+    const std::string_view what = e.what_without_backtrace();
+    return what.find("allocate memory") != what.npos ? report_no_memory() : report(what.substr(0, what.find('\n')), 1);
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report(concat(e.path1().string(), ": ", e.code().message()), 1);
   } catch (const std::exception& e) {
-    return report(e.what(), 1);
+    return report(concat("something that should not be: ", e.what(), "; please report it, with the command"), 1);
   }
 }

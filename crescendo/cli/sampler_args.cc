@@ -9,39 +9,36 @@ void SamplerArgs::add(CLI::App& command) {
   std::string presets;
   for (const auto& name : sampler_preset_names()) presets += (presets.empty() ? "" : ", ") + name;
   command.add_option("--preset", preset, "sampler preset: " + presets)->group(group);
-  command.add_option("--steps", steps, "outer (autoregressive) steps")->group(group);
+  add_number(command, "--steps", steps, "outer (autoregressive) steps", 1)->group(group);
   command.add_option("--levels", levels, "frequency level of every outer step, e.g. 0,2,5,9")->group(group);
   command.add_flag("--mask", mask, "reveal tokens step by step in a random order")->group(group);
   command.add_flag("--no-mask", no_mask, "all tokens visible from the start")->group(group);
-  command
-      .add_option("--visible-level", visible_level,
-                  "level from which on no token is hidden in mask mode; 0: that of the training, if any")
+  add_number(command, "--visible-level", visible_level,
+             "level from which on no token is hidden in mask mode; 0: the last steps hide some")
       ->group(group);
   command.add_option("--filter", filter, "low-pass filter: spatial or fourier")->group(group);
-  command.add_option("--cfg", cfg, "guidance scale s; 1 is none")->group(group);
+  add_number(command, "--cfg", cfg, "guidance scale s; 1 is none")->group(group);
   command.add_option("--cfg-schedule", cfg_schedule, "linear or constant over the outer steps")->group(group);
   command
       .add_option("--cfg-interval", cfg_interval,
                   "FIRST:LAST outer step (from 0) that is guided; default: the preset's")
       ->group(group);
-  command
-      .add_option("--cfg-refresh", cfg_refresh,
-                  "transformer without the condition at every N-th guided outer step, counted from the last")
+  add_number(command, "--cfg-refresh", cfg_refresh,
+             "transformer without the condition at every N-th guided outer step, counted from the last")
       ->group(group);
-  command.add_option("--temperature", temperature, "scale of the noise in the inner steps")->group(group);
+  add_number(command, "--temperature", temperature, "scale of the noise in the inner steps")->group(group);
   command
       .add_option("--diffusion-steps", diffusion_steps,
                   "inner (diffusion) steps: T, A:B from the first to the last outer step, or A:B:C over a middle")
       ->group(group);
-  command.add_option("--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
+  add_number(command, "--start-timestep", start_timestep, "noisiest timestep of the inner steps, up to 999")
       ->group(group);
   command
       .add_option("--end-timestep", end_timestep,
                   "least noisy timestep of the inner steps: T, or A:B from the first to the last outer step")
       ->group(group);
-  command
-      .add_option("--draft-timestep", draft_timestep,
-                  "later outer steps start here, from the last prediction and noise, not from noise alone")
+  add_number(command, "--draft-timestep", draft_timestep,
+             "later outer steps start here, from the last prediction and noise, not from noise alone")
       ->group(group);
   command.add_option("--solver", solver, "solver of the inner steps: " + enum_choices<Solver>())->group(group);
   command
@@ -58,7 +55,6 @@ SamplerOptions SamplerArgs::over(const SamplerOptions& model_default) const {
     o.preset = *preset;
   }
   if (steps) {
-    check_usage(*steps >= 1, "--steps must be at least 1, got ", *steps);
     o.steps = *steps;
     o.levels.clear();
   }

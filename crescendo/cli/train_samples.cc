@@ -121,7 +121,7 @@ void TrainSamples::write_score(const TrainProgress& progress, Json score) const 
   score["images_trained"] = progress.images;
   score["seconds"] = progress.seconds;
   std::ofstream scores(out_ / "scores.jsonl", std::ios::app);
-  scores << score.dump() << std::endl;
+  scores << json_text(score) << std::endl;
   check(scores.good(), "cannot write ", (out_ / "scores.jsonl").string());
 }
 

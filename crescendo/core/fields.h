@@ -14,6 +14,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -78,7 +79,7 @@ Json value_to_json(const T& value) {
 template <class T>
 void value_from_json(T& value, const Json& json, const std::string& where) {
   if constexpr (HasFields<T>) {
-    check_usage(json.is_object(), where, " must be an object, got ", json.dump());
+    check_usage(json.is_object(), where, " must be an object, got ", json_text(json));
     for (const auto& [key, ignored] : json.items()) {
       (void)ignored;
       const auto names = field_names(value);
@@ -92,10 +93,10 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
       if (auto it = json.find(name); it != json.end()) value_from_json(field, *it, where + "." + name);
     });
   } else if constexpr (NamedEnum<T>) {
-    check_usage(json.is_string(), where, " must be ", enum_choices<T>(), ", got ", json.dump());
+    check_usage(json.is_string(), where, " must be ", enum_choices<T>(), ", got ", json_text(json));
     value = parse_enum<T>(json.get<std::string>(), where);
   } else if constexpr (IsVector<T>::value) {
-    check_usage(json.is_array(), where, " must be a list, got ", json.dump());
+    check_usage(json.is_array(), where, " must be a list, got ", json_text(json));
     value.clear();
     for (const auto& item : json) {
       value.emplace_back();
@@ -110,16 +111,18 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
       value = std::move(given);
     }
   } else if constexpr (std::same_as<T, bool>) {
-    check_usage(json.is_boolean(), where, " must be true or false, got ", json.dump());
+    check_usage(json.is_boolean(), where, " must be true or false, got ", json_text(json));
     value = json.get<bool>();
   } else if constexpr (std::integral<T>) {
-    check_usage(json.is_number_integer(), where, " must be a whole number, got ", json.dump());
+    check_usage(json.is_number_integer(), where, " must be a whole number, got ", json_text(json));
+    check_usage(!json.is_number_unsigned() || std::in_range<T>(json.get<uint64_t>()), where, " must be at most ",
+                std::numeric_limits<T>::max(), ", got ", json_text(json));
     value = json.get<T>();
   } else if constexpr (std::floating_point<T>) {
-    check_usage(json.is_number(), where, " must be a number, got ", json.dump());
+    check_usage(json.is_number(), where, " must be a number, got ", json_text(json));
     value = json.get<T>();
   } else {
-    check_usage(json.is_string(), where, " must be a string, got ", json.dump());
+    check_usage(json.is_string(), where, " must be a string, got ", json_text(json));
     value = json.get<std::string>();
   }
 }

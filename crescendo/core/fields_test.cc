@@ -103,6 +103,8 @@ TEST(Fields, WrongTypesAreErrorsThatNameThePlace) {
   EXPECT_EQ(error(R"({"on":1})"), "config.on must be true or false, got 1");
   EXPECT_EQ(error(R"({"count":1.5})"), "config.count must be a whole number, got 1.5");
   EXPECT_EQ(error(R"({"count":"3"})"), "config.count must be a whole number, got \"3\"");
+  EXPECT_EQ(error(R"({"count":18446744073709551615})"),
+            "config.count must be at most 9223372036854775807, got 18446744073709551615");
   EXPECT_EQ(error(R"({"name":3})"), "config.name must be a string, got 3");
   EXPECT_EQ(error(R"({"colour":"green"})"), "config.colour must be red|blue, got 'green'");
   EXPECT_EQ(error(R"({"colour":3})"), "config.colour must be red|blue, got 3");

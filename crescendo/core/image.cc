@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <png.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs FILE
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/finite.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
@@ -45,6 +47,8 @@ struct PngReader {
   int64_t width = 0, height = 0;
   int channels = 0;
   bool grey16 = false;
+  bool ended = false;            // the file ends where more was to come
+  std::vector<uint8_t> palette;  // (256, 3) where pixels are indices
 
   PngReader(std::string_view data, std::string what) : bytes(data), name(std::move(what)) {
     png = png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning);
@@ -64,7 +68,8 @@ struct PngReader {
   static void on_warning(png_structp, png_const_charp) {}
   static void on_read(png_structp p, png_bytep out, size_t size) {
     auto* self = static_cast<PngReader*>(png_get_io_ptr(p));
-    if (size > self->bytes.size() - self->position) png_error(p, "the file ends too early");
+    self->ended = size > self->bytes.size() - self->position;
+    if (self->ended) png_error(p, "the file ends too early");
     std::memcpy(out, self->bytes.data() + self->position, size);
     self->position += size;
   }
@@ -82,7 +87,10 @@ struct PngReader {
     const int type = png_get_color_type(png, info);
     const int depth = png_get_bit_depth(png, info);
     grey16 = type == PNG_COLOR_TYPE_GRAY && depth == 16;
-    if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
+    if (type == PNG_COLOR_TYPE_PALETTE) {
+      png_set_packing(png);
+      read_palette();
+    }
     if (type == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(png);
     if (depth == 16 && !grey16) png_set_strip_16(png);
     if (type & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(png);
@@ -91,9 +99,26 @@ struct PngReader {
     channels = png_get_channels(png, info);
     return true;
   }
+  // A number that the file's palette lacks is a grey of that level. Transparency (tRNS) is not asked for.
+  void read_palette() {
+    for (int i = 0; i < 3 * 256; ++i) palette[static_cast<size_t>(i)] = static_cast<uint8_t>(i / 3);
+    png_colorp colours = nullptr;
+    int count = 0;
+    png_get_PLTE(png, info, &colours, &count);
+    for (int i = 0; i < count; ++i) {
+      uint8_t* rgb = &palette[static_cast<size_t>(3 * i)];
+      rgb[0] = colours[i].red;
+      rgb[1] = colours[i].green;
+      rgb[2] = colours[i].blue;
+    }
+  }
   bool read_pixels() {
     if (setjmp(png_jmpbuf(png))) return false;
     png_read_image(png, rows.data());
+    return true;
+  }
+  bool read_end() {
+    if (setjmp(png_jmpbuf(png))) return false;
     png_read_end(png, info);
     return true;
   }
@@ -102,12 +127,14 @@ struct PngReader {
   void read() {
     require(read_header());
     check_size(width, height, name);
+    if (png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE) palette.resize(3 * 256);
     require(read_layout());
     const size_t row_bytes = png_get_rowbytes(png, info);
     pixels.resize(row_bytes * static_cast<size_t>(height));
     rows.resize(static_cast<size_t>(height));
     for (size_t y = 0; y < rows.size(); ++y) rows[y] = pixels.data() + y * row_bytes;
     require(read_pixels());
+    require(read_end() || ended);  // the pixels are whole: Pillow minds no end that is missing
   }
 };
 
@@ -119,6 +146,8 @@ Image decode_png(std::string_view bytes, const std::string& name) {
   const uint8_t* in = reader.pixels.data();
   if (reader.grey16) {
     for (size_t i = 0; i < count; ++i) std::memset(image.rgb.data() + 3 * i, in[2 * i] == 0 ? in[2 * i + 1] : 255, 3);
+  } else if (!reader.palette.empty()) {
+    for (size_t i = 0; i < count; ++i) std::memcpy(image.rgb.data() + 3 * i, &reader.palette[3 * size_t{in[i]}], 3);
   } else if (reader.channels == 1) {
     for (size_t i = 0; i < count; ++i) std::memset(image.rgb.data() + 3 * i, in[i], 3);
   } else {
@@ -170,27 +199,22 @@ struct PngWriter {
 };
 
 // UTF-8 as Latin-1, or nothing where a character lies outside it (or is a control character that tEXt forbids).
-std::optional<std::string> utf8_to_latin1(const std::string& text, const std::string& what) {
+std::optional<std::string> utf8_to_latin1(std::string_view text, const std::string& what) {
   std::string out;
   bool fits = true;
   for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text.substr(i));
+    check(step.valid, what, " is not UTF-8 at byte ", i);
+    check(text[i] != '\0', what, " holds a zero byte, which a PNG cannot store");
+    // Two bytes led by C2 or C3 say U+0080 to U+00FF.
     const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xC2 && lead < 0xE0 ? 2
-                          : lead >= 0xE0 && lead < 0xF0 ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                        : 0;
-    check(length > 0 && i + length <= text.size(), what, " is not UTF-8 at byte ", i);
-    uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
-    for (size_t k = 1; k < length; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      check((next & 0xC0) == 0x80, what, " is not UTF-8 at byte ", i);
-      code = code << 6 | (next & 0x3F);
-    }
-    check(code != 0, what, " holds a zero byte, which a PNG cannot store");
+    const unsigned code = step.length == 1 ? lead
+                          : step.length == 2 && lead <= 0xC3
+                              ? (lead & 3u) << 6 | (static_cast<unsigned char>(text[i + 1]) & 0x3Fu)
+                              : 0x100;
     fits = fits && code <= 0xFF && !(code >= 0x7F && code < 0xA0);
     if (fits) out.push_back(static_cast<char>(code));
-    i += length;
+    i += step.length;
   }
   return fits ? std::optional(out) : std::nullopt;
 }
@@ -306,12 +330,29 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   return image;
 }
 
+// The name of a format that is not read; empty where it is none of the usual ones.
+std::string_view other_format(std::string_view bytes) {
+  if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return "WebP";
+  if (bytes.starts_with("GIF8")) return "GIF";
+  if (bytes.starts_with("BM")) return "BMP";
+  if (bytes.starts_with(std::string_view("II*\0", 4)) || bytes.starts_with(std::string_view("MM\0*", 4))) return "TIFF";
+  const std::string_view brand = bytes.substr(std::min<size_t>(bytes.size(), 4), 8);
+  if (brand == "ftypavif" || brand == "ftypavis") return "AVIF";
+  if (brand == "ftypheic" || brand == "ftypheix" || brand == "ftypmif1") return "HEIC";
+  if (brand == "JXL \r\n\x87\n" || bytes.starts_with("\xFF\x0A")) return "JPEG XL";
+  if (brand.starts_with("jP  ")) return "JPEG 2000";
+  return {};
+}
+
 }  // namespace
 
 Image decode_image(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with(kPngSignature)) return decode_png(bytes, name);
   if (bytes.starts_with(kJpegSignature)) return decode_jpeg(bytes, name);
-  fail(name, bytes.empty() ? ": the file is empty" : ": neither a PNG nor a JPEG, by its first bytes");
+  check(!bytes.empty(), name, ": the file is empty");
+  const std::string_view format = other_format(bytes);
+  check(format.empty(), name, ": holds a ", format, " picture, by its first bytes; PNG and JPEG are read: convert it");
+  fail(name, ": neither a PNG nor a JPEG, by its first bytes");
 }
 
 Image read_image(const std::filesystem::path& path) { return decode_image(read_file(path), path.string()); }

@@ -28,7 +28,7 @@ Image random_image(int64_t width, int64_t height, uint64_t seed = 1) {
 
 // A PNG of any colour type, `rows` as libpng wants them.
 std::string raw_png(uint32_t width, uint32_t height, int depth, int type, std::vector<uint8_t> bytes, bool interlaced,
-                    const std::vector<png_color>& palette = {}) {
+                    const std::vector<png_color>& palette = {}, std::vector<uint8_t> palette_alpha = {}) {
   std::string out;
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
   png_infop info = png_create_info_struct(png);
@@ -41,6 +41,8 @@ std::string raw_png(uint32_t width, uint32_t height, int depth, int type, std::v
   png_set_IHDR(png, info, width, height, depth, type, interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
                PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   if (!palette.empty()) png_set_PLTE(png, info, palette.data(), static_cast<int>(palette.size()));
+  if (!palette_alpha.empty())
+    png_set_tRNS(png, info, palette_alpha.data(), static_cast<int>(palette_alpha.size()), nullptr);
   png_write_info(png, info);
   std::vector<png_bytep> rows;
   for (uint32_t y = 0; y < height; ++y) rows.push_back(bytes.data() + y * (bytes.size() / height));
@@ -117,6 +119,10 @@ TEST(Image, ColourTypesBecomeRgbAsPillowMakesThem) {
       raw_png(2, 1, 1, PNG_COLOR_TYPE_PALETTE, {0x40}, false, {png_color{1, 2, 3}, png_color{4, 5, 6}}), "x");
   EXPECT_EQ(pixel_of(palette, 0, 0), (V{1, 2, 3}));
   EXPECT_EQ(pixel_of(palette, 1, 0), (V{4, 5, 6}));
+  // A palette's transparency is dropped, and a number that it lacks is a grey.
+  const Image clear =
+      decode_image(raw_png(3, 1, 8, PNG_COLOR_TYPE_PALETTE, {0, 1, 7}, false, {{1, 2, 3}, {4, 5, 6}}, {0, 128}), "x");
+  EXPECT_EQ(clear.rgb, (std::vector<uint8_t>{1, 2, 3, 4, 5, 6, 7, 7, 7}));
   const Image image = random_image(13, 9);
   EXPECT_EQ(decode_image(raw_png(13, 9, 8, PNG_COLOR_TYPE_RGB, image.rgb, true), "x"), image);
 }
@@ -132,6 +138,21 @@ TEST(Image, JpegOfEveryKind) {
   EXPECT_NEAR(pixel_of(cmyk, 4, 4)[0], 128, 2);
   EXPECT_NEAR(pixel_of(cmyk, 4, 4)[1], 64, 2);
   EXPECT_NEAR(pixel_of(cmyk, 4, 4)[2], 0, 2);
+}
+
+TEST(Image, APngWithoutItsEndIsWholeWhereItsPixelsAre) {
+  const Image image = random_image(9, 4);
+  const std::string png = encode_png(image);
+  EXPECT_EQ(decode_image(png.substr(0, png.size() - 12), "x"), image);
+  EXPECT_NE(error_of([&] { decode_image(png.substr(0, png.size() - 24), "cut"); }).find("cut"), std::string::npos);
+}
+
+TEST(Image, OtherFormatsAreNamed) {
+  const auto error = [](std::string_view bytes) { return error_of([&] { decode_image(bytes, "photo.jpg"); }); };
+  EXPECT_NE(error("RIFF\1\1\1\1WEBPVP8 ").find("photo.jpg: holds a WebP"), std::string::npos);
+  EXPECT_NE(error("GIF89a").find("GIF"), std::string::npos);
+  EXPECT_NE(error("\1\1\1\1ftypheic").find("HEIC"), std::string::npos);
+  EXPECT_NE(error("hello").find("neither"), std::string::npos);
 }
 
 TEST(Image, DamagedFilesAreErrorsThatNameTheFile) {

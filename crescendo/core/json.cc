@@ -5,6 +5,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/other_kind.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
@@ -17,16 +18,23 @@ Json parse_json(std::string_view text, std::string_view what) {
     const size_t line_start = text.substr(0, at).rfind('\n');
     const size_t column = line_start == std::string_view::npos ? at + 1 : at - line_start;
     const std::string other = other_kind(text.substr(0, 512), text.size());
-    fail(what, " is not valid JSON: line ", line, ", column ", column, other.empty() ? "" : "; it is " + other);
-  } catch (const Json::exception& e) {
-    fail(what, " is not usable JSON: ", e.what());
+    fail(what, " is not valid JSON: line ", line, ", column ", column,
+         is_valid_utf8(text) ? "" : " (a string that is not UTF-8)", other.empty() ? "" : "; it is " + other);
+  } catch (const Json::out_of_range&) {
+    fail(what, " is not usable JSON: it holds a number beyond all that a computer can hold");
   }
 }
 
-Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
+Json read_json(const std::filesystem::path& path) {
+  return parse_json(decode_text(read_file(path), path.string()), path.string());
+}
+
+std::string json_text(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 void write_json(const std::filesystem::path& path, const Json& value) {
-  write_file_atomically(path, value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_atomically(path, json_text(value, 2) + "\n");
 }
 
 }  // namespace crescendo

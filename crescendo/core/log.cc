@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "crescendo/core/utf8.h"
+
 namespace crescendo {
 
 namespace {
@@ -16,8 +18,8 @@ std::atomic<bool> g_bar_on_line{false};  // a terminal's last line is a progress
 constexpr const char* kClearLine = "\r\033[K";
 
 void write_line(std::string_view prefix, std::string_view line) {
-  std::fprintf(stderr, "%s%.*s%.*s\n", g_bar_on_line.exchange(false) ? kClearLine : "", static_cast<int>(prefix.size()),
-               prefix.data(), static_cast<int>(line.size()), line.data());
+  std::fprintf(stderr, "%s%.*s%s\n", g_bar_on_line.exchange(false) ? kClearLine : "", static_cast<int>(prefix.size()),
+               prefix.data(), printable(line).c_str());
 }
 }  // namespace
 

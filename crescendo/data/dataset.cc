@@ -4,13 +4,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <numeric>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/fields.h"
+#include "crescendo/core/number.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/captioned.h"
 #include "crescendo/data/captions.h"
@@ -48,11 +48,10 @@ T number_of(const std::map<std::string, std::string>& settings, const std::strin
   const auto found = settings.find(key);
   if (found == settings.end()) return otherwise;
   const std::string& text = found->second;
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check_usage(error == std::errc() && end == text.data() + text.size(), "--data ", spec, ": ", key, " must be a ",
-              std::is_integral_v<T> ? "whole " : "", "number, got '", text, "'");
-  return value;
+  const std::optional<T> value = parse_number<T>(text);
+  check_usage(value.has_value(), "--data ", spec, ": ", key, " must be a ", std::is_integral_v<T> ? "whole " : "",
+              "number, got '", text, "'");
+  return *value;
 }
 
 bool names(const std::string& spec, const std::string& name) { return spec == name || spec.starts_with(name + ":"); }
@@ -106,10 +105,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
   }
   const std::filesystem::path path = spec;
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    if (ImageFolder::has_classes(path)) return std::make_unique<ImageFolder>(path, side);
-    return open_caption_folder(path, side);
-  }
+  if (std::filesystem::is_directory(path, ignored)) return open_image_folder(path, side);
   check_usage(std::filesystem::is_regular_file(path, ignored), "--data ", spec,
               ": no such folder or file, and no built-in set of that name (shapes, scenes)");
   if (path.extension() == ".jsonl") return open_caption_lines(path, side);

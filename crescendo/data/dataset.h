@@ -18,6 +18,14 @@ struct Sample {
   int64_t label = 0;  // class id; 0 where there are no classes
 };
 
+// What tells a picture of a file from what may stand in its place later, as hashes.
+struct PictureIdentity {
+  uint64_t name = 0;     // of the file, relative to the set
+  uint64_t content = 0;  // size and time of the last change
+  uint64_t meaning = 0;  // class and caption
+  bool operator==(const PictureIdentity&) const = default;
+};
+
 // Users extend this. All functions may be called from several threads at once.
 class Dataset {
  public:
@@ -28,6 +36,10 @@ class Dataset {
   virtual int64_t label(int64_t index) const = 0;               // without reading the picture
   // What the picture shows, for text models; the class name unless the set knows better.
   virtual std::string caption(int64_t index) const { return classes().at(static_cast<size_t>(label(index))); }
+  // Whether pictures are files, which may be unreadable and change; else the spec says all of them.
+  virtual bool of_files() const { return false; }
+  virtual std::string name(int64_t index) const { return "picture " + std::to_string(index); }  // for messages
+  virtual PictureIdentity identity(int64_t index) const { return {static_cast<uint64_t>(index), 0, 0}; }
   // Makes a batch in threads.
   virtual LabelledImages batch(std::span<const int64_t> indices) const;
 
@@ -41,8 +53,8 @@ class Dataset {
 //                                               all; free: share of captions in other words than GenEval's; single:
 //                                               share of images of one object in place of what would come;
 //                                               star=3, cross=2, ...: how often a shape comes, the others being 1
-//   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/..., or captions:
-//                                               DIR/*.{jpg,jpeg,png} each beside a .txt
+//   DIR                                         DIR/<class>/*.{jpg,jpeg,png} or DIR/train/<class>/...; or pictures each
+//                                               beside a .txt with its caption, in folders or not (image_folder.h)
 //   FILE.jsonl                                  lines of {"image": path, "caption": text}
 //   FILE.json                                   a list of [path, caption, ...], as FAR's text trainer reads
 // A folder that is called "shapes" is reached as "./shapes". Paths in files are relative to the file's folder.

@@ -8,7 +8,6 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/data/image_folder.h"
 #include "crescendo/data/loader.h"
 #include "crescendo/data/shapes_dataset.h"
 #include "crescendo/data/transform.h"
@@ -96,9 +95,9 @@ TEST_F(DatasetTest, ImageFolderSortsClassesAndCrops) {
 TEST_F(DatasetTest, ImageFolderFindsTrain) {
   put("train/n01/x.png", 1);
   put("val/n01/y.png", 2);
-  const ImageFolder set(folder_, 8);
-  EXPECT_EQ(set.size(), 1);
-  EXPECT_EQ(set.classes(), (std::vector<std::string>{"n01"}));
+  const auto set = open_dataset(folder_.string(), 8);
+  EXPECT_EQ(set->size(), 1);
+  EXPECT_EQ(set->classes(), (std::vector<std::string>{"n01"}));
 }
 
 TEST_F(DatasetTest, BrokenPicturesAndEmptyClassesAreNamed) {
@@ -146,9 +145,9 @@ TEST_F(DatasetTest, ShapesFolderIsTheSameSetOnDisk) {
   const Json line = parse_json(metadata.substr(0, metadata.find('\n')), "metadata");
   EXPECT_EQ(line["file_name"], "red circle/000000.png");
   EXPECT_DOUBLE_EQ(line["scene"]["objects"][0]["cx"].get<double>(), draw_single(3, 0).objects[0].cx);
-  const ImageFolder set(out, 64);
-  EXPECT_EQ(set.size(), 170);
-  EXPECT_EQ(set.classes().size(), 80u);
+  const auto set = open_dataset(out.string(), 64);
+  EXPECT_EQ(set->size(), 170);
+  EXPECT_EQ(set->classes().size(), 80u);
   EXPECT_NE(error_of([&] { write_shapes_folder(out, {1, 0, 64}); }).find("empty folder"), std::string::npos);
   // Only the finished folder is left, none under a working name.
   EXPECT_EQ(std::distance(fs::directory_iterator(out.parent_path()), fs::directory_iterator()), 1);
@@ -172,7 +171,7 @@ TEST_F(DatasetTest, StoppingEarlyKeepsWhatIsFinished) {
   const fs::path out = folder_ / "shapes";
   const int64_t done = write_shapes_folder(out, {1000, 0, 64}, [](int64_t) { return false; });
   EXPECT_LT(done, 1000);
-  EXPECT_EQ(ImageFolder(out, 64).size(), done);
+  EXPECT_EQ(open_dataset(out.string(), 64)->size(), done);
   EXPECT_THROW(write_shapes_folder(folder_ / "other", {1000, 0, 64}, [](int64_t) -> bool { fail("disk"); }), Error);
   EXPECT_FALSE(fs::exists(folder_ / "other"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);

@@ -5,7 +5,7 @@
 #include <cstdio>
 
 #include "crescendo/core/check.h"
-#include "crescendo/core/file.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
@@ -26,19 +26,19 @@ bool known_relation(const std::string& name) {
 GenevalClause clause_from_json(const Json& json, int64_t earlier, const std::string& where) {
   check(json.is_object() && json.contains("class") && json["class"].is_string() && json.contains("count") &&
             json["count"].is_number_integer() && json["count"].get<int64_t>() >= 0,
-        where, ": a clause needs a class and a count, got ", json.dump());
+        where, ": a clause needs a class and a count, got ", json_text(json));
   GenevalClause clause{json["class"].get<std::string>(), json["count"].get<int64_t>(), {}, {}};
   for (const auto& [key, value] : json.items()) {
     if (key == "class" || key == "count") continue;
     if (key == "color") {
-      check(value.is_string(), where, ": color must be a name, got ", value.dump());
+      check(value.is_string(), where, ": color must be a name, got ", json_text(value));
       clause.colour = value.get<std::string>();
     } else if (key == "position") {
       check(value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_number_integer() &&
                 known_relation(value[0].get<std::string>()) && value[1].get<int64_t>() >= 0 &&
                 value[1].get<int64_t>() < earlier,
             where, ": position must be [left of|right of|above|below, number of an earlier clause], got ",
-            value.dump());
+            json_text(value));
       clause.position = {value[0].get<std::string>(), value[1].get<int64_t>()};
     } else {
       fail(where, ": a clause has no key '", key, "'");
@@ -76,7 +76,7 @@ Json geneval_to_json(const GenevalPrompt& prompt) {
 GenevalPrompt geneval_from_json(const Json& json, const std::string& where) {
   check(json.is_object() && json.contains("tag") && json["tag"].is_string() && json.contains("prompt") &&
             json["prompt"].is_string(),
-        where, ": a prompt of GenEval needs tag, include and prompt, got ", json.dump().substr(0, 200));
+        where, ": a prompt of GenEval needs tag, include and prompt, got ", json_text(json).substr(0, 200));
   GenevalPrompt prompt{json["tag"].get<std::string>(), {}, {}, json["prompt"].get<std::string>()};
   const auto read = [&](const char* key, std::vector<GenevalClause>& clauses) {
     if (!json.contains(key)) return;
@@ -90,15 +90,12 @@ GenevalPrompt geneval_from_json(const Json& json, const std::string& where) {
 }
 
 std::vector<GenevalPrompt> read_geneval_prompts(const std::filesystem::path& file) {
-  const std::string text = read_file(file);
+  const std::string text = read_text_file(file);
   std::vector<GenevalPrompt> prompts;
   int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end + 1;
+  for (const std::string_view line : text_lines(text)) {
     ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
     const std::string where = concat(file.string(), ", line ", number);
     prompts.push_back(geneval_from_json(parse_json(line, where), where));
   }
@@ -221,8 +218,8 @@ Json geneval_result_to_json(const GenevalResult& result) {
   }
   return {{"filename", result.filename},     {"tag", result.prompt.tag},
           {"prompt", result.prompt.prompt},  {"correct", result.verdict.correct},
-          {"reason", result.verdict.reason}, {"metadata", geneval_to_json(result.prompt).dump()},
-          {"details", details.dump()}};
+          {"reason", result.verdict.reason}, {"metadata", json_text(geneval_to_json(result.prompt))},
+          {"details", json_text(details)}};
 }
 
 GenevalSummary geneval_summarise(std::span<const GenevalResult> results) {
@@ -236,7 +233,7 @@ GenevalSummary geneval_summarise(std::span<const GenevalResult> results) {
     ++task->images;
     summary.correct_images += result.verdict.correct;
     ++summary.images;
-    bool& any = prompts[geneval_to_json(result.prompt).dump()];
+    bool& any = prompts[json_text(geneval_to_json(result.prompt))];
     any = any || result.verdict.correct;
   }
   summary.prompts = static_cast<int64_t>(prompts.size());

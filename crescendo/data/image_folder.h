@@ -1,7 +1,8 @@
-// Pictures in folders, one folder a class, as ImageNet is published: root/<class>/<anything>.
+// Pictures in files, with a class, a caption or both; and how a folder of them is understood.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,30 +10,47 @@
 
 namespace crescendo {
 
-// Files that end in .jpg, .jpeg or .png in any case.
-bool is_picture_name(const std::filesystem::path& path);
+struct PictureFile {
+  std::filesystem::path path;
+  std::string caption;
+  int64_t label = 0;
+};
 
-class ImageFolder : public Dataset {
+class FileDataset : public Dataset {
  public:
-  // Classes are the folders of root, or of root/train where there is one, sorted by name; pictures lie at any depth
-  // below. A class without pictures is an error, as its number would be taken for nothing.
-  ImageFolder(const std::filesystem::path& root, int64_t side);
-  static bool has_classes(const std::filesystem::path& root);
+  // Without captions the class names serve. `root`: the names of its pictures are relative to it in identities.
+  // `uncaptioned`: why captions cannot be had, thrown where one is asked for.
+  FileDataset(const std::filesystem::path& root, std::vector<PictureFile> files, std::vector<std::string> classes,
+              bool captioned, int64_t side, std::string uncaptioned = "");
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
   const std::vector<std::string>& classes() const override { return classes_; }
   Sample get(int64_t index) const override;
-  int64_t label(int64_t index) const override;
-  const std::filesystem::path& file(int64_t index) const { return files_.at(static_cast<size_t>(index)); }
+  int64_t label(int64_t index) const override { return file(index).label; }
+  std::string caption(int64_t index) const override;
+  bool of_files() const override { return true; }
+  std::string name(int64_t index) const override { return file(index).path.string(); }
+  PictureIdentity identity(int64_t index) const override;
 
  private:
-  int64_t side_;
+  const PictureFile& file(int64_t index) const;
+
+  std::filesystem::path root_;
+  std::vector<PictureFile> files_;
   std::vector<std::string> classes_;
-  std::vector<std::filesystem::path> files_;
-  std::vector<int64_t> labels_;
+  bool captioned_;
+  int64_t side_;
+  std::string uncaptioned_;
 };
 
-// Reads a picture and crops it to (3, side, side) uint8.
-Tensor read_cropped(const std::filesystem::path& file, int64_t side);
+// Class folders, captions beside the pictures, or both. Pictures lie at any depth.
+//
+// - Where all folders of `root` are splits (train, val, valid, validation, test), or train alone with folders and no
+//   pictures in it, `train` is the root, and the log says so.
+// - Folders are classes, sorted by name. One without pictures is an error, as its number would be taken for nothing.
+// - name.txt beside name.png is its caption; all pictures have one or none has. Pictures that share a name share it.
+//   Where only some have one, classes can be had, and asking for a caption is an error.
+// - Captioned pictures in `root` itself make a set without classes.
+std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& root, int64_t side);
 
 }  // namespace crescendo

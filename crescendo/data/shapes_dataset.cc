@@ -69,7 +69,7 @@ int64_t write_folder(const fs::path& out, int64_t count, const std::function<voi
       at::parallel_for(done, end, 16, [&](int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) write(folder, i);
       });
-      for (; done < end; ++done) metadata += describe(done).dump() + "\n";
+      for (; done < end; ++done) metadata += json_text(describe(done)) + "\n";
       if (on_progress && !on_progress(done)) break;
     }
     write_plainly(folder / "metadata.jsonl", metadata);

@@ -110,7 +110,8 @@ PickleValue PickleValue::from_json(const Json& json) {
     case Json::value_t::boolean:
       return boolean(json.get<bool>());
     case Json::value_t::number_unsigned:
-      check(json.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), "pickle: ", json.dump(), " is too large an int");
+      check(json.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), "pickle: ", json_text(json),
+            " is too large an int");
       [[fallthrough]];
     case Json::value_t::number_integer:
       return integer(json.get<int64_t>());
@@ -183,9 +184,7 @@ Json to_json_within(const PickleValue& value, size_t& budget) {
       budget -= lookups;
       Json out = Json::object();
       for (const auto& [key, item] : value.entries()) {
-        std::string name = key.is(Kind::kString)
-                               ? key.as_string()
-                               : to_json_within(key, budget).dump(-1, ' ', false, Json::error_handler_t::replace);
+        std::string name = key.is(Kind::kString) ? key.as_string() : json_text(to_json_within(key, budget));
         out[std::move(name)] = to_json_within(item, budget);
       }
       return out;

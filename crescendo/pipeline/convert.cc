@@ -67,7 +67,7 @@ void check_text_encoder(const fs::path& folder, const ConvertOptions& options, c
   const Json config = read_json(folder / "config.json");
   const Json& text = config.is_object() && config.contains("text_config") ? config["text_config"] : config;
   const Json hidden = text.is_object() ? text.value("hidden_size", Json()) : Json();
-  check(hidden == model.text_hidden, where, " has states of width ", hidden.dump(), ", the model takes ",
+  check(hidden == model.text_hidden, where, " has states of width ", json_text(hidden), ", the model takes ",
         model.text_hidden, ": they do not belong together");
   const fs::path prompt = !options.system_prompt.empty() ? options.system_prompt : folder / kSystemPromptFile;
   const TextEncoder encoder(Bpe::load(folder), Qwen2::load(folder), fs::exists(prompt) ? read_file(prompt) : "",
@@ -200,7 +200,8 @@ void write_published(const OpenModel& model, const fs::path& out) {
   const Json& training = model.info.training;
   if (training.is_object() && training.contains("args"))
     root.emplace_back(PickleValue::string("args"), PickleValue::from_json(training["args"]));
-  root.emplace_back(PickleValue::string(kTorchConfigKey), PickleValue::string(model_info_to_json(model.info).dump()));
+  root.emplace_back(PickleValue::string(kTorchConfigKey),
+                    PickleValue::string(json_text(model_info_to_json(model.info))));
   write_torch_zip(out, PickleValue::dict(std::move(root)));
 }
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "crescendo/core/file.h"
-#include "crescendo/pipeline/convert_test_support.h"
 #include "crescendo/pipeline/inspect.h"
+#include "crescendo/pipeline/test_support.h"
 #include "crescendo/pipeline/tokenizer_source.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "tests/tiny_text_encoder.h"

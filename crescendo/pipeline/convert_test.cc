@@ -5,8 +5,8 @@
 
 #include "crescendo/core/file.h"
 #include "crescendo/io/npz.h"
-#include "crescendo/pipeline/convert_test_support.h"
 #include "crescendo/pipeline/inspect.h"
+#include "crescendo/pipeline/test_support.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "tests/tiny_text_encoder.h"
 

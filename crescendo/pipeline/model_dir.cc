@@ -2,12 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/number.h"
+#include "crescendo/core/utf8.h"
 #include "crescendo/io/safetensors.h"
 
 #ifndef CRESCENDO_SOURCE_MODELS
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kFormat = "crescendo-model-1";
+constexpr std::string_view kNumberPrefix = "id:";  // of a class that is asked for by number
 
 // Models in the box stand beside an installed program, or in the checkout that it was built from.
 std::vector<fs::path> model_folders() {
@@ -68,7 +70,7 @@ void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& wei
   const Json config = model_info_to_json(info);
   // The weights describe themselves, too.
   write_safetensors(dir / "model.safetensors", stored,
-                    {{"format", kFormat}, {"weights", info.weights}, {"config", config.dump()}});
+                    {{"format", kFormat}, {"weights", info.weights}, {"config", json_text(config)}});
   std::string labels;
   for (const auto& label : info.labels) labels += label + "\n";
   if (!labels.empty()) write_file_atomically(dir / "labels.txt", labels);
@@ -114,16 +116,24 @@ ModelInfo model_info_from_json(const Json& config, const std::string& where) {
   return info;
 }
 
-std::vector<std::string> read_labels(const fs::path& file, const ModelConfig& model) {
+std::vector<std::string> label_names(const std::vector<std::string>& names, const std::string& where) {
   std::vector<std::string> labels;
-  std::istringstream lines(read_file(file));
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    labels.push_back(line);
+  for (const auto& name : names) {
+    labels.push_back(clean_text(name));
+    check(printable(labels.back()) == labels.back(), where, ": the class name '", labels.back(),
+          "' has a control character, which labels.txt cannot hold; rename it");
   }
-  check(model.is_text() || static_cast<int64_t>(labels.size()) == model.classes, file.string(), " has ", labels.size(),
-        " lines, the model ", model.classes, " classes");
   return labels;
+}
+
+std::vector<std::string> read_labels(const fs::path& file, const ModelConfig& model) {
+  const std::string text = read_text_file(file);
+  auto lines = text_lines(text);
+  const auto wanted = static_cast<size_t>(model.classes);
+  while (lines.size() > wanted && lines.back().find_first_not_of(" \t") == std::string_view::npos) lines.pop_back();
+  check(model.is_text() || lines.size() == wanted, file.string(), " has ", lines.size(), " lines, the model ", wanted,
+        " classes");
+  return label_names({lines.begin(), lines.end()}, file.string());
 }
 
 ModelInfo load_model_info(const fs::path& dir) {
@@ -144,17 +154,29 @@ std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info,
 
 int64_t find_class(const ModelInfo& info, const std::string& name) {
   check_usage(!info.model.is_text(), "this model makes pictures from text: use --prompt, not --class");
-  if (!name.empty() && name.find_first_not_of("0123456789") == std::string::npos) {
-    check_usage(name.size() < 10 && std::stoll(name) < info.model.classes, "class numbers run from 0 to ",
-                info.model.classes - 1, ", got ", name);
-    return std::stoll(name);
+  const std::string asked = clean_text(name);
+  std::string numbers;
+  int64_t label = 0, times = 0;
+  for (size_t i = 0; i < info.labels.size(); ++i) {
+    if (info.labels[i] != asked) continue;
+    label = static_cast<int64_t>(i);
+    numbers += concat(times++ == 0 ? "" : ", ", label);
   }
-  const auto it = std::find(info.labels.begin(), info.labels.end(), name);
-  if (it != info.labels.end()) return it - info.labels.begin();
+  check_usage(times <= 1, "the class name '", asked, "' stands ", times, " times in labels.txt, with the numbers ",
+              numbers, "; ask by number, e.g. --class ", kNumberPrefix, label);
+  if (times == 1) return label;
+  const bool prefixed = asked.starts_with(kNumberPrefix);
+  const std::string digits = asked.substr(prefixed ? kNumberPrefix.size() : 0);
+  if (prefixed || (!digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos)) {
+    const auto number = parse_number<int64_t>(digits);
+    check_usage(number && *number >= 0 && *number < info.model.classes, "class numbers run from 0 to ",
+                info.model.classes - 1, ", got ", digits);
+    return *number;
+  }
   check_usage(!info.labels.empty(), "this model's classes have no names (no labels.txt); give a number from 0 to ",
-              info.model.classes - 1);
-  const std::string near_name = nearest_name(name, info.labels);
-  usage_error("no class '", name, "'", near_name.empty() ? "." : "; did you mean '" + near_name + "'?",
+              info.model.classes - 1, ", got '", asked, "'");
+  const std::string near_name = nearest_name(asked, info.labels);
+  usage_error("no class '", asked, "'", near_name.empty() ? "." : "; did you mean '" + near_name + "'?",
               " The names stand in labels.txt; '", info.labels.front(), "' is the first");
 }
 

@@ -38,13 +38,17 @@ bool is_model_dir(const std::filesystem::path& dir);
 // config.json without the labels, there and back. `where` names it in errors.
 Json model_info_to_json(const ModelInfo& info);
 ModelInfo model_info_from_json(const Json& config, const std::string& where);
-// One name a line; their number must be that of the model's classes.
+// Names as labels.txt can hold them: clean_text of each. Throws where one has a control character, such as a line end;
+// `where` names the place they come from.
+std::vector<std::string> label_names(const std::vector<std::string>& names, const std::string& where);
+// One name a line, blank lines at the end left out; their number must be that of the model's classes.
 std::vector<std::string> read_labels(const std::filesystem::path& file, const ModelConfig& model);
 
 // Mapped where nothing has to be converted.
 std::unique_ptr<FarModel> load_model(const std::filesystem::path& dir, const ModelInfo& info, at::Device device,
                                      at::ScalarType dtype);
-// A class by number or by name (case and spaces as in labels.txt; the error lists near ones).
+// A class by name (case and spaces as in labels.txt; the error lists near ones), or by number: a text that is no name,
+// or `id:` in front of it. A name that several classes have is an error which tells their numbers.
 int64_t find_class(const ModelInfo& info, const std::string& name);
 std::string class_name(const ModelInfo& info, int64_t label);
 

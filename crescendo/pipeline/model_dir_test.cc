@@ -115,9 +115,59 @@ TEST(ModelDir, FoundByPathOrName) {
   EXPECT_CONTAINS(error_of([] { find_model("second"); }), "no model 'second'");
 }
 
+TEST(ModelDir, LabelsAsEditorsSaveThem) {
+  const test::TemporaryDirectory dir;
+  const ModelConfig model = test::tiny_config();
+  const auto read = [&](std::string_view bytes) {
+    write_file_atomically(dir / "l", bytes);
+    return read_labels(dir / "l", model);
+  };
+  using namespace std::string_view_literals;
+  const std::vector<std::string> names = {"a", "b c", "d"};
+  for (const auto bytes : {"a\nb c\nd\n"sv, "a\nb c\nd"sv,
+                           "\xEF\xBB\xBF"
+                           "a\r\nb c\r\nd\r\n\r\n"sv,
+                           "a\nb c\nd\n\n \n"sv,
+                           "\xFF\xFE"
+                           "a\0\n\0b\0 \0c\0\n\0d\0"sv})
+    EXPECT_EQ(read(bytes), names) << ::testing::PrintToString(bytes);
+  EXPECT_EQ(read("a\ncaf\xE9\nd"), (std::vector<std::string>{"a", "caf\xEF\xBF\xBD", "d"}));
+  EXPECT_CONTAINS(error_of([&] { read("a\nb\n"); }), "2 lines, the model 3 classes");
+  EXPECT_CONTAINS(error_of([&] { read("a\n\x1b[31mb\nd"); }), "has a control character");
+  EXPECT_EQ(label_names({"\xEF\xBB\xBF"
+                         "a",
+                         "\xE9"},
+                        "here"),
+            (std::vector<std::string>{"a", "\xEF\xBF\xBD"}));
+  EXPECT_CONTAINS(error_of([] { label_names({"a\nb"}, "here"); }), "here: the class name 'a\nb' has a control");
+}
+
+TEST(ModelDir, ANameWinsOverANumber) {
+  ModelInfo info = tiny_info();
+  info.labels = {"1", "10", "2"};
+  EXPECT_EQ(find_class(info, "1"), 0);
+  EXPECT_EQ(find_class(info, "2"), 2);
+  EXPECT_EQ(find_class(info, "10"), 1);
+  EXPECT_EQ(find_class(info, "0"), 0);  // no name: a number
+  EXPECT_EQ(find_class(info, "id:1"), 1);
+  EXPECT_EQ(find_class(info, "id:0002"), 2);
+  for (const char* wrong : {"id:3", "id:-1", "id:", "id:x", "id: 1"})
+    EXPECT_CONTAINS(usage_error_of([&] { find_class(info, wrong); }), "class numbers run from 0 to 2");
+  for (const char* wrong : {"-1", "+1", " 1", "0x1"})
+    EXPECT_CONTAINS(usage_error_of([&] { find_class(info, wrong); }), std::string("no class '") + wrong);
+  info.labels = {"crane", "tench", "crane"};
+  EXPECT_EQ(
+      usage_error_of([&] { find_class(info, "crane"); }),
+      "the class name 'crane' stands 2 times in labels.txt, with the numbers 0, 2; ask by number, e.g. --class id:2");
+  EXPECT_EQ(find_class(info, "tench"), 1);
+  info.labels[1] = "caf\xEF\xBF\xBD";
+  EXPECT_EQ(find_class(info, "caf\xE9"), 1);  // as labels.txt was read
+}
+
 TEST(ModelDir, ClassesByNumberAndName) {
   ModelInfo info = tiny_info();
   EXPECT_EQ(find_class(info, "2"), 2);
+  EXPECT_EQ(find_class(info, "002"), 2);
   EXPECT_EQ(find_class(info, "blue square"), 1);
   EXPECT_EQ(class_name(info, 1), "blue square");
   EXPECT_CONTAINS(usage_error_of([&] { find_class(info, "3"); }), "run from 0 to 2, got 3");

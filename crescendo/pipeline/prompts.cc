@@ -2,42 +2,36 @@
 
 #include <ATen/ATen.h>
 
-#include <sstream>
-
 #include "crescendo/core/check.h"
-#include "crescendo/core/file.h"
 #include "crescendo/core/json.h"
-#include "crescendo/text/pretokenize.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
 namespace {
 
 constexpr std::string_view kSpace = " \t\r\n";
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
 
 std::vector<std::string> read_prompts(const std::filesystem::path& file) {
-  std::string text = read_file(file);
-  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+  const std::string text = read_text_file(file);
   const size_t first = text.find_first_not_of(kSpace);
   const bool json_lines = file.extension() == ".jsonl" || (first != std::string::npos && text[first] == '{');
   std::vector<std::string> prompts;
-  std::istringstream lines(text);
   int64_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
+  for (const std::string_view line : text_lines(text)) {
     ++number;
-    if (line.find_first_not_of(kSpace) == std::string::npos) continue;
-    if (line.back() == '\r') line.pop_back();
-    if (json_lines) {
-      const std::string where = concat(file.string(), ", line ", number);
-      const Json json = parse_json(line, where);
-      check(json.is_object() && json.contains("prompt") && json["prompt"].is_string(), where,
-            ": should be {\"prompt\": text}, got ", line.substr(0, 120));
-      line = json["prompt"].get<std::string>();
+    if (line.find_first_not_of(kSpace) == std::string_view::npos) continue;
+    if (!json_lines) {
+      prompts.emplace_back(line);
+      continue;
     }
-    prompts.push_back(replace_invalid_utf8(line));
+    const std::string where = concat(file.string(), ", line ", number);
+    const Json json = parse_json(line, where);
+    check(json.is_object() && json.contains("prompt") && json["prompt"].is_string(), where,
+          ": should be {\"prompt\": text}, got ", line.substr(0, 120));
+    prompts.push_back(json["prompt"].get<std::string>());
   }
   check(!prompts.empty(), file.string(), " holds no prompts");
   return prompts;

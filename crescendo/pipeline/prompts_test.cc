@@ -22,6 +22,12 @@ TEST(ReadPrompts, TakesALineOrAJsonObjectEach) {
   write_file_atomically(dir / "plain.txt", std::string_view("\xEF\xBB\xBF"
                                                             "a red cat\r\n\n  two spaces\na dog"));
   EXPECT_EQ(read_prompts(dir / "plain.txt"), (Strings{"a red cat", "  two spaces", "a dog"}));
+  write_file_atomically(dir / "wide.txt", std::string_view("\xFF\xFE"
+                                                           "a\0\r\0\n\0b\0",
+                                                           10));
+  EXPECT_EQ(read_prompts(dir / "wide.txt"), (Strings{"a", "b"}));
+  write_file_atomically(dir / "latin.txt", std::string_view("caf\xE9\n\n\n"));
+  EXPECT_EQ(read_prompts(dir / "latin.txt"), (Strings{"caf\xEF\xBF\xBD"}));
   const std::string_view json = "{\"prompt\": \"a \\u00e9toile\", \"tag\": \"colors\"}\n\n{\"prompt\": \"\"}\n";
   write_file_atomically(dir / "p.jsonl", json);
   EXPECT_EQ(read_prompts(dir / "p.jsonl"), (Strings{"a \xC3\xA9toile", ""}));

@@ -12,6 +12,7 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/json.h"
 #include "crescendo/core/other_kind.h"
+#include "crescendo/core/utf8.h"
 #include "crescendo/text/pretokenize.h"
 #include "crescendo/text/slow_tokenizer.h"
 
@@ -49,20 +50,20 @@ const Value& member(const Value& object, const char* key, const std::string& whe
 }
 
 std::string text_of(const Value& value, const std::string& where) {
-  check(value.is_string(), where, " must be a string, got ", value.dump().substr(0, 80));
+  check(value.is_string(), where, " must be a string, got ", json_text(value).substr(0, 80));
   return value.get<std::string>();
 }
 
 bool flag_of(const Value& object, const char* key, bool otherwise, const std::string& where) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return otherwise;
-  check(it->is_boolean(), where, ": '", key, "' must be true or false, got ", it->dump().substr(0, 80));
+  check(it->is_boolean(), where, ": '", key, "' must be true or false, got ", json_text(*it).substr(0, 80));
   return it->get<bool>();
 }
 
 int32_t id_of(const Value& value, const std::string& where) {
   check(value.is_number_integer() && value.get<double>() >= 0 && value.get<double>() < double(kMostTokens), where,
-        ": a token id must be a whole number in 0..", kMostTokens - 1, ", got ", value.dump().substr(0, 80));
+        ": a token id must be a whole number in 0..", kMostTokens - 1, ", got ", json_text(value).substr(0, 80));
   return value.get<int32_t>();
 }
 
@@ -70,7 +71,7 @@ int32_t id_of(const Value& value, const std::string& where) {
 void refuse_option(const Value& object, const char* key, const std::string& where) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null() || *it == Value(false) || *it == Value("") || *it == Value(0)) return;
-  fail(where, ": '", key, "' = ", it->dump().substr(0, 80), " is not supported");
+  fail(where, ": '", key, "' = ", json_text(*it).substr(0, 80), " is not supported");
 }
 
 bool is_null_or_absent(const Value& object, const char* key) {
@@ -187,8 +188,8 @@ void check_post_processor(const Value& value, const std::string& where) {
   }
   if (type == "TemplateProcessing")
     check(is_bare_template(member(value, "single", where)), where,
-          ": a TemplateProcessing that adds tokens to a text, ", member(value, "single", where).dump().substr(0, 120),
-          ", is not supported");
+          ": a TemplateProcessing that adds tokens to a text, ",
+          json_text(member(value, "single", where)).substr(0, 120), ", is not supported");
   else
     check(type == "ByteLevel", where, ": post_processor '", type, "' is not supported (ByteLevel is)");
 }
@@ -278,7 +279,7 @@ void Bpe::Tables::read_pre_tokenizer(const Value& value, const std::string& wher
   } else if (type == "Split") {
     const Value& pattern = member(value, "pattern", where);
     check(pattern.is_object() && pattern.size() == 1 && (pattern.contains("Regex") || pattern.contains("String")),
-          where, ": a Split pattern must be a Regex or a String, got ", pattern.dump().substr(0, 80));
+          where, ": a Split pattern must be a Regex or a String, got ", json_text(pattern).substr(0, 80));
     const std::string behavior = text_of(member(value, "behavior", where), where + ".behavior");
     const std::string text = text_of(*pattern.begin(), where + ".pattern");
     // Where matches and gaps are pieces alike, an inverted pattern cuts the same; and where a pattern leaves no gaps,
@@ -336,12 +337,12 @@ void Bpe::Tables::read_model(const Value& value, const std::string& where) {
     if (item.is_string()) {  // "a b"
       const auto& text = item.get_ref<const std::string&>();
       const size_t space = text.find(' ');
-      check(space != std::string::npos, where, ".merges[", rank, "] must be two tokens, got ", item.dump());
+      check(space != std::string::npos, where, ".merges[", rank, "] must be two tokens, got ", json_text(item));
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else {  // ["a", "b"]
       check(item.is_array() && item.size() == 2 && item[0].is_string() && item[1].is_string(), where, ".merges[", rank,
-            "] must be two tokens, got ", item.dump().substr(0, 80));
+            "] must be two tokens, got ", json_text(item).substr(0, 80));
       left = item[0].get<std::string>();
       right = item[1].get<std::string>();
     }
@@ -416,10 +417,10 @@ bool has_tokenizer_files(const std::filesystem::path& folder) {
 TokenizerFiles TokenizerFiles::read(const std::filesystem::path& folder) {
   TokenizerFiles files;
   files.tokenizer_json = std::filesystem::exists(folder / "tokenizer.json") || !has_slow_tokenizer(folder)
-                             ? read_file(folder / "tokenizer.json")
+                             ? decode_text(read_file(folder / "tokenizer.json"), (folder / "tokenizer.json").string())
                              : tokenizer_json_of_slow(folder);
   const auto config = folder / "tokenizer_config.json", map = folder / "special_tokens_map.json";
-  if (std::filesystem::exists(config)) files.tokenizer_config_json = read_file(config);
+  if (std::filesystem::exists(config)) files.tokenizer_config_json = decode_text(read_file(config), config.string());
   if (!std::filesystem::exists(map)) return files;
   const Json special = read_json(map);
   Json own =
@@ -427,7 +428,7 @@ TokenizerFiles TokenizerFiles::read(const std::filesystem::path& folder) {
   const auto pad = special.is_object() ? special.find("pad_token") : special.end();
   if (special.is_object() && pad != special.end() && own.is_object() && own.value("pad_token", Json()).is_null()) {
     own["pad_token"] = *pad;
-    files.tokenizer_config_json = own.dump(2);
+    files.tokenizer_config_json = json_text(own, 2);
   }
   return files;
 }

@@ -10,6 +10,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/json.h"
+#include "crescendo/core/utf8.h"
 #include "crescendo/text/bpe_train.h"
 #include "crescendo/text/pretokenize.h"
 

@@ -10,6 +10,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/json.h"
+#include "crescendo/core/utf8.h"
 #include "crescendo/text/pretokenize.h"
 
 namespace crescendo {
@@ -102,7 +103,7 @@ TokenizerFiles make_files(const std::vector<std::string>& tokens, const std::vec
   const Json config{{"tokenizer_class", "Qwen2Tokenizer"}, {"pad_token", kSpecialTokens[0]},
                     {"eos_token", kSpecialTokens[0]},      {"model_max_length", 32768},
                     {"add_prefix_space", false},           {"errors", "replace"}};
-  return {tokenizer.dump(2) + "\n", config.dump(2) + "\n"};
+  return {json_text(tokenizer, 2) + "\n", json_text(config, 2) + "\n"};
 }
 
 }  // namespace

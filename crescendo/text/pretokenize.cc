@@ -8,31 +8,11 @@
 #include <cstdlib>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
 namespace {
-
-struct Utf8Step {
-  size_t length;  // bytes taken
-  bool valid;
-};
-
-// The character at the front of `s` (not empty), by Unicode 15, table 3-7: the second byte has a range of its own after
-// E0, ED, F0 and F4, so that overlong forms, surrogates and values above 10FFFF are refused.
-Utf8Step step_utf8(std::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return {1, true};
-  if (lead < 0xC2 || lead > 0xF4) return {1, false};
-  const size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  if (s.size() < 2 || byte(1) < low || byte(1) > high) return {1, false};
-  for (size_t i = 2; i < length; ++i)
-    if (i >= s.size() || (byte(i) & 0xC0) != 0x80) return {i, false};
-  return {length, true};
-}
 
 // PCRE2's \s adds U+180E to Unicode's White_Space, which tokenizers mean by \s. Inside and outside of [...].
 std::string with_unicode_space(std::string_view pattern) {
@@ -58,26 +38,6 @@ std::string pcre2_message(int code) {
 }
 
 }  // namespace
-
-bool is_valid_utf8(std::string_view bytes) {
-  for (size_t i = 0; i < bytes.size();) {
-    const Utf8Step step = step_utf8(bytes.substr(i));
-    if (!step.valid) return false;
-    i += step.length;
-  }
-  return true;
-}
-
-std::string replace_invalid_utf8(std::string_view bytes) {
-  std::string out;
-  out.reserve(bytes.size());
-  while (!bytes.empty()) {
-    const Utf8Step step = step_utf8(bytes);
-    out += step.valid ? bytes.substr(0, step.length) : std::string_view("\xEF\xBF\xBD");
-    bytes.remove_prefix(step.length);
-  }
-  return out;
-}
 
 bool is_plainly_nfc(std::string_view text) {
   // Below U+0300 (lead byte CC) nothing combines and nothing decomposes under NFC.
@@ -125,7 +85,7 @@ void RegexSplitter::split(std::string_view text, const std::function<void(std::s
     if (found == PCRE2_ERROR_NOMATCH) break;
     check(found >= 0, "cannot split text: ", pcre2_message(found));
     if (ends[1] == ends[0]) {  // an empty match cuts nothing; go on behind the next character
-      start = ends[1] < text.size() ? ends[1] + step_utf8(text.substr(ends[1])).length : text.size();
+      start = ends[1] < text.size() ? ends[1] + utf8_step(text.substr(ends[1])).length : text.size();
       continue;
     }
     if (ends[0] > done) on_piece(text.substr(done, ends[0] - done));

@@ -1,4 +1,4 @@
-// Text before any merge: bytes -> valid UTF-8 -> NFC -> pieces cut by a regular expression.
+// Text before any merge: valid UTF-8 (core/utf8.h) -> NFC -> pieces cut by a regular expression.
 //
 // Unicode data comes from utf8proc (normal forms) and PCRE2 (character classes, look-ahead).
 #pragma once
@@ -18,11 +18,6 @@ inline constexpr std::string_view kQwen2Split =
 // GPT-2's split, which a "ByteLevel" pre-tokenizer applies when it says use_regex.
 inline constexpr std::string_view kGpt2Split =
     R"re('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)re";
-
-// Every stretch of bytes that cannot be part of a character becomes one U+FFFD: the longest stretch that could have
-// begun a character counts as one (Unicode 15, table 3-8, as WHATWG decoders and Python do).
-bool is_valid_utf8(std::string_view bytes);
-std::string replace_invalid_utf8(std::string_view bytes);
 
 // Normal form C. Whole text at once: a split piece must not lose a combining mark to its neighbour.
 bool is_plainly_nfc(std::string_view text);  // quick, may say no where the text is NFC

@@ -30,7 +30,7 @@ constexpr int64_t kLargestSize = int64_t{1} << 31;  // guards products of sizes
 template <class List>
 void check_known(const List& known, const Json& name, const std::string& what) {
   check(name.is_string() && std::find(known.begin(), known.end(), name.get<std::string>()) != known.end(), what, " ",
-        name.dump().substr(0, 80), " is not supported; supported are ", Json(known).dump());
+        json_text(name).substr(0, 80), " is not supported; supported are ", json_text(Json(known)));
 }
 
 bool is_set(const Json& json, const char* key) {
@@ -67,12 +67,12 @@ void check_rope(const Json& json, const std::string& where) {
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     if (!is_set(json, key)) continue;
     const Json& rope = json[key];
-    check(rope.is_object(), where, ": ", key, " must be an object, got ", rope.dump().substr(0, 80));
+    check(rope.is_object(), where, ": ", key, " must be an object, got ", json_text(rope).substr(0, 80));
     for (const char* type : {"rope_type", "type"})
       if (is_set(rope, type)) check_known(std::array{"default", "mrope"}, rope[type], where + ": " + key);
     const bool typed = is_set(rope, "rope_type") || is_set(rope, "type");
     check(typed || !is_set(rope, "factor") || rope["factor"] == Json(1) || rope["factor"] == Json(1.0), where, ": ",
-          key, " with the factor ", rope.value("factor", Json()).dump(), " is not supported");
+          key, " with the factor ", json_text(rope.value("factor", Json())), " is not supported");
   }
 }
 
@@ -91,7 +91,8 @@ Qwen2Config Qwen2Config::from_json(const Json& root, const std::string& where) {
         " has no 'architectures' and no 'model_type'");
   if (is_set(root, "architectures")) {
     const Json& list = root["architectures"];
-    check(list.is_array() && !list.empty(), where, ": 'architectures' must be a list, got ", list.dump().substr(0, 80));
+    check(list.is_array() && !list.empty(), where, ": 'architectures' must be a list, got ",
+          json_text(list).substr(0, 80));
     check_known(kArchitectures, list[0], where + ": architecture");
   }
   if (is_set(root, "model_type")) check_known(kModelTypes, root["model_type"], where + ": model_type");
@@ -111,7 +112,7 @@ Qwen2Config Qwen2Config::from_json(const Json& root, const std::string& where) {
     using T = std::decay_t<decltype(value)>;
     const bool fits = std::is_same_v<T, int64_t> ? item.is_number_integer() : item.is_number();
     check(fits, where, ": '", key, "' must be a ", std::is_same_v<T, int64_t> ? "whole number" : "number", ", got ",
-          item.dump().substr(0, 80));
+          json_text(item).substr(0, 80));
     value = item.get<T>();
   };
   read(json, "hidden_size", config.hidden_size);

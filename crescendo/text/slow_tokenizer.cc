@@ -75,7 +75,7 @@ Value read_merges(const fs::path& path) {
 // A token's spelling, as text or as an object with its flags.
 std::string spelling_of(const Value& token, const std::string& where) {
   const Value& content = token.is_object() && token.contains("content") ? token["content"] : token;
-  check(content.is_string(), where, ": a token must be a text, got ", content.dump().substr(0, 80));
+  check(content.is_string(), where, ": a token must be a text, got ", json_text(content).substr(0, 80));
   return content.get<std::string>();
 }
 
@@ -187,7 +187,7 @@ std::string tokenizer_json_of_slow(const fs::path& folder) {
   root["model"]["type"] = "BPE";
   root["model"]["merges"] = read_merges(folder / "merges.txt");
   root["model"]["vocab"] = std::move(vocab);
-  return root.dump();
+  return json_text(root);
 }
 
 }  // namespace crescendo

@@ -9,6 +9,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/utf8.h"
 
 namespace crescendo {
 
@@ -42,7 +43,8 @@ TextEncoder::TextEncoder(Bpe tokenizer, Qwen2 tower, const std::string& system_p
 TextEncoder TextEncoder::load(const std::filesystem::path& folder, int64_t positions) {
   const auto prompt = folder / kSystemPromptFile;
   return TextEncoder(Bpe::load(folder), Qwen2::load(folder),
-                     std::filesystem::exists(prompt) ? read_file(prompt) : std::string(), positions);
+                     std::filesystem::exists(prompt) ? decode_text(read_file(prompt), prompt.string()) : std::string(),
+                     positions);
 }
 
 TextTokens TextEncoder::tokenize(std::span<const std::string> prompts) const {

@@ -14,6 +14,7 @@ void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, co
 
 // A folder whose config.json says that it is a tokenizer's.
 bool is_tokenizer_dir(const std::filesystem::path& directory);
+KlVaeConfig load_tokenizer_config(const std::filesystem::path& directory);
 
 // From a tokenizer's folder, ready for use: on `device`, in `dtype`, without gradients.
 std::unique_ptr<KlVae> load_tokenizer(const std::filesystem::path& directory, at::Device device = at::kCPU,

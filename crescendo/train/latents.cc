@@ -5,74 +5,123 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
-#include "crescendo/io/safetensors.h"
 
 namespace crescendo {
 
+int64_t tokenizer_batch(int64_t side) { return std::clamp<int64_t>(32 * 64 * 64 / (side * side), 1, 32); }
+
 namespace {
 
-// A fingerprint of the tokenizer's weights: enough to tell a retrained one from the one a cache was made with.
-std::string fingerprint(const KlVae& vae) {
-  double sum = 0;
-  for (const auto& [name, p] : vae.params().items())
-    sum += p.to(at::kDouble).abs().sum().item<double>() * static_cast<double>(name.size());
-  return concat(value_to_json(vae.config()).dump(), " ", std::hexfloat, sum);
+std::string joined(const std::vector<std::string>& words) {
+  std::string list;
+  for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
+  return list;
+}
+
+// Latents with room for every image, those of an unfinished cache in place. Returns the numbers of the images that are
+// left to encode.
+std::vector<int64_t> begin_set(EncodedSet& set, const LatentOrigin& origin,
+                               const std::optional<LatentCache>& unfinished, const KlVae& vae, int64_t side,
+                               bool flip) {
+  const int64_t n = origin.pictures.size(0);
+  const int64_t cells = side / vae.config().factor(), channels = 2 * vae.config().latent_channels;
+  set.labels = at::empty({n}, at::kLong);
+  set.moments = at::empty({n, channels, cells, cells}, at::kFloat);
+  if (flip) set.moments_flip = at::empty_like(set.moments);
+  const std::vector<int64_t> rows =
+      unfinished ? unfinished->rows_of(origin) : std::vector<int64_t>(static_cast<size_t>(n), -1);
+  const EncodedSet before = unfinished ? unfinished->set() : EncodedSet{};
+  std::vector<int64_t> left;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = rows[static_cast<size_t>(i)];
+    if (row < 0) {
+      left.push_back(i);
+      continue;
+    }
+    set.moments[i].copy_(before.moments[row]);
+    if (flip) set.moments_flip[i].copy_(before.moments_flip[row]);
+  }
+  return left;
 }
 
 }  // namespace
 
-int64_t tokenizer_batch(int64_t side) { return std::clamp<int64_t>(32 * 64 * 64 / (side * side), 1, 32); }
-
 EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip,
                           const std::filesystem::path& cache_file) {
-  const std::map<std::string, std::string> identity{{"format", "crescendo-latents-1"},
-                                                    {"data", spec},
-                                                    {"size", std::to_string(dataset.size())},
-                                                    {"tokenizer", fingerprint(vae)},
-                                                    {"flip", flip ? "yes" : "no"}};
+  const int64_t n = dataset.size();
   const int64_t side = dataset.get(0).image.size(1);
-  if (!cache_file.empty() && std::filesystem::exists(cache_file)) {
-    Safetensors file = read_safetensors(cache_file);
-    const Tensor& moments = file.tensors["moments"];
-    if (file.metadata == identity && moments.defined() && moments.size(2) * vae.config().factor() == side) {
-      log_info(concat("latents of ", dataset.size(), " images read from ", cache_file.string()));
-      return {file.tensors["moments"], flip ? file.tensors["moments_flip"] : Tensor(), file.tensors["labels"]};
+  const int64_t cells = side / vae.config().factor();
+  const double need = (flip ? 2.0 : 1.0) * static_cast<double>(n) * 2 *
+                      static_cast<double>(vae.config().latent_channels * cells * cells) * sizeof(float);
+  std::optional<LatentCache> cache = LatentCache::open(cache_file);
+  const auto check_memory = [&] {
+    check_fits_memory(
+        need, concat("keeping the latents of ", n, " images"),
+        flip ? "train on fewer images, or without flip, which takes each twice" : "train on fewer images");
+  };
+  if (!cache && !cache_file.empty() && std::filesystem::exists(cache_file))
+    log_warning(concat(cache_file.string(), ": not a cache of latents as this version writes it; encoded anew"));
+  if (!cache || cache->set().labels.size(0) != n) check_memory();
+  const LatentOrigin origin(dataset, spec, vae, flip, side);
+  if (cache) {
+    const std::vector<std::string> differences = cache->differences(origin, dataset);
+    if (cache->finished() && differences.empty()) {
+      log_info(concat("latents of ", n, " images read from ", cache_file.string()));
+      return cache->set();
     }
+    if (!differences.empty())
+      log_warning(concat(cache_file.string(), " is of other data: ", joined(differences),
+                         cache->finished() ? "; everything is encoded anew" : ""));
+    if (cache->finished()) cache.reset();
+    check_memory();
   }
   const at::NoGradGuard no_grad;
-  const int64_t n = dataset.size();
-  const int64_t batch = tokenizer_batch(side);
   EncodedSet set;
-  set.labels = at::empty({n}, at::kLong);
+  const std::vector<int64_t> left = begin_set(set, origin, cache, vae, side, flip);
+  for (int64_t i = 0; i < n; ++i) set.labels.data_ptr<int64_t>()[i] = dataset.label(i);
+  if (const int64_t had = n - static_cast<int64_t>(left.size()); had > 0)
+    log_info(concat("latents of ", had, " of ", n, " images read from ", cache_file.string()));
+  size_t done = 0;
+  const auto keep = [&](bool all) {
+    if (cache_file.empty()) return;
+    std::vector<int64_t> rows(static_cast<size_t>(n));
+    std::iota(rows.begin(), rows.end(), int64_t{0});
+    if (!all)
+      std::erase_if(rows, [&](int64_t i) {
+        return std::binary_search(left.begin() + static_cast<std::ptrdiff_t>(done), left.end(), i);
+      });
+    if (!rows.empty()) LatentCache::write(cache_file, set, origin, rows);
+  };
   Progress bar("encoding");
-  for (int64_t i = 0; i < n; i += batch) {
-    check(!interrupted(), "stopped while encoding the data set; nothing was kept");
-    std::vector<int64_t> indices(static_cast<size_t>(std::min(batch, n - i)));
-    std::iota(indices.begin(), indices.end(), i);
-    const LabelledImages images = dataset.batch(indices);
-    set.labels.slice(0, i, i + images.labels.size(0)).copy_(images.labels);
-    const Tensor x = images.images.to(vae.device()).to(at::kFloat).div(127.5).sub(1);  // (B, 3, H, W)
-    const auto put = [&](Tensor& all, const Tensor& moments) {
-      if (!all.defined()) all = at::empty({n, moments.size(1), moments.size(2), moments.size(3)}, at::kFloat);
-      all.slice(0, i, i + moments.size(0)).copy_(moments);
-    };
-    put(set.moments, vae.encode_moments(x));
-    if (flip) put(set.moments_flip, vae.encode_moments(x.flip({3})));
-    bar.update(static_cast<double>(std::min(n, i + batch)) / static_cast<double>(n),
-               concat(std::min(n, i + batch), " of ", n, " images"));
+  try {
+    const auto batch = static_cast<size_t>(tokenizer_batch(side));
+    while (done < left.size()) {
+      check(!interrupted(), "stopped while encoding the data set; ", cache_file.empty() ? "nothing" : "what was done",
+            " is kept");
+      const std::vector<int64_t> indices(
+          left.begin() + static_cast<std::ptrdiff_t>(done),
+          left.begin() + static_cast<std::ptrdiff_t>(std::min(done + batch, left.size())));
+      const Tensor index = at::tensor(indices, at::kLong);
+      const Tensor x = dataset.batch(indices).images.to(vae.device()).to(at::kFloat).div(127.5).sub(1);  // (B, 3, H, W)
+      set.moments.index_copy_(0, index, vae.encode_moments(x).to(at::kCPU));
+      if (flip) set.moments_flip.index_copy_(0, index, vae.encode_moments(x.flip({3})).to(at::kCPU));
+      done += indices.size();
+      bar.update(static_cast<double>(done) / static_cast<double>(left.size()),
+                 concat(done, " of ", left.size(), " images"));
+    }
+  } catch (...) {
+    keep(false);
+    throw;
   }
-  bar.finish(concat(n, " images encoded to latents ", set.moments.size(1) / 2, " x ", set.moments.size(2), " x ",
-                    set.moments.size(3)));
-  if (!cache_file.empty()) {
-    TensorMap tensors{{"moments", set.moments}, {"labels", set.labels}};
-    if (flip) tensors["moments_flip"] = set.moments_flip;
-    write_safetensors(cache_file, tensors, identity);
-  }
+  bar.finish(concat(left.size(), " images encoded to latents ", set.moments.size(1) / 2, " x ", cells, " x ", cells));
+  keep(true);
   return set;
 }
 

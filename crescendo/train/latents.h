@@ -5,22 +5,18 @@
 
 #include "crescendo/data/dataset.h"
 #include "crescendo/tokenizer/kl_vae.h"
+#include "crescendo/train/latent_cache.h"
 #include "crescendo/train/loop.h"
 
 namespace crescendo {
-
-struct EncodedSet {
-  Tensor moments;       // (N, 2C, h, w) fp32
-  Tensor moments_flip;  // the same of the mirrored images; undefined where training does not flip
-  Tensor labels;        // (N) int64
-};
 
 // Images of `side` pixels for the tokenizer to take at a time without training: at 256 x 256 pixels and 128 channels
 // one feature map is 34 MB, and several live at a time.
 int64_t tokenizer_batch(int64_t side);
 
 // Encodes every image of `dataset` with `vae`. With `cache_file` not empty, the result is kept there and read back when
-// it was made from the same data and the same tokenizer.
+// it was made of the same: names, sizes and dates of the pictures, classes, captions, side, flip and tokenizer. What
+// differs is said, and everything encoded anew. What an interruption left unfinished is gone on with.
 EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const KlVae& vae, bool flip,
                           const std::filesystem::path& cache_file);
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "crescendo/core/file.h"
+#include "crescendo/core/image.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
 #include "tests/support.h"
@@ -108,6 +109,84 @@ TEST(EncodeDataset, CacheIsUsedWhileNothingChanged) {
   expect_anew("shapes:seed=2", *other, true, 10, 16);
   expect_anew("shapes:seed=2", *other, true, 12, 16);
   expect_anew("shapes:seed=2", *other, true, 12, 32);
+}
+
+// A folder of class a, and the latents of what is in it.
+class FolderCache : public ::testing::Test {
+ protected:
+  void put(const std::string& file, uint8_t grey) {
+    make_directories((folder_ / file).parent_path());
+    Image image(16, 16);
+    std::fill(image.rgb.begin(), image.rgb.end(), grey);
+    write_png(folder_ / file, image);
+  }
+  void SetUp() override {
+    for (const char* name : {"set/a/0.png", "set/a/1.png", "set/a/2.png"}) put(name, static_cast<uint8_t>(name[6]));
+  }
+  // Moments of the set as it is, which must be those that a fresh encoding gives; and what was said.
+  std::string encode(bool flip = false) {
+    const auto set = open_dataset((folder_ / "set").string(), 16);
+    testing::internal::CaptureStderr();
+    const Tensor kept = encode_dataset(*set, "set", *vae_, flip, folder_ / "latents.safetensors").moments;
+    const std::string said = testing::internal::GetCapturedStderr();
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(at::equal(kept, encode_dataset(*set, "set", *vae_, flip, {}).moments));
+    testing::internal::GetCapturedStderr();
+    return said;
+  }
+  test::TemporaryDirectory folder_;
+  std::unique_ptr<KlVae> vae_ = tiny_vae(1);
+};
+
+TEST_F(FolderCache, LatentsNeverOutliveTheirPictures) {
+  encode();
+  EXPECT_CONTAINS(encode(), "latents of 3 images read");
+  std::filesystem::rename(folder_ / "set/a/0.png", folder_ / "set/a/9.png");
+  const std::string renamed = encode();
+  EXPECT_CONTAINS(renamed, "1 image new (e.g. ");
+  EXPECT_CONTAINS(renamed, "9.png");
+  EXPECT_CONTAINS(renamed, "1 image gone; everything is encoded anew");
+  put("set/a/1.png", 200);
+  std::filesystem::last_write_time(folder_ / "set/a/1.png",
+                                   std::filesystem::file_time_type::clock::now() + std::chrono::seconds(9));
+  EXPECT_CONTAINS(encode(), "1 image of another size or date");
+  for (const char* text : {"set/a/1.txt", "set/a/2.txt", "set/a/9.txt"})
+    write_file_atomically(folder_ / text, std::string_view("new"));
+  EXPECT_CONTAINS(encode(), "3 images with another caption or class");
+  EXPECT_CONTAINS(encode(true), "another flip");
+  std::filesystem::rename(folder_ / "set/a", folder_ / "set/b");
+  EXPECT_CONTAINS(encode(true), "other class names");
+  vae_ = tiny_vae(2);
+  EXPECT_CONTAINS(encode(true), "another tokenizer");
+  write_file_atomically(folder_ / "latents.safetensors", std::string_view("damaged"));
+  EXPECT_CONTAINS(encode(), "not a cache of latents");
+}
+
+TEST_F(FolderCache, TheFingerprintSeesEveryWeight) {
+  const std::string before = tokenizer_fingerprint(*vae_);
+  Tensor p = vae_->params().items().back().second;
+  p.detach().view({-1})[0].neg_();  // the sum of sizes stays
+  const std::string negated = tokenizer_fingerprint(*vae_);
+  EXPECT_NE(negated, before);
+  p.detach().view({-1})[0].neg_();
+  EXPECT_EQ(tokenizer_fingerprint(*vae_), before);
+}
+
+TEST_F(FolderCache, WhatAnErrorInterruptedIsKept) {
+  for (int i = 10; i < 60; ++i) put("set/a/" + std::to_string(i) + ".png", static_cast<uint8_t>(i));
+  const auto cache = folder_ / "latents.safetensors";
+  write_file_atomically(folder_ / "set/a/59.png", std::string_view("broken"));
+  const auto set = open_dataset((folder_ / "set").string(), 16);
+  EXPECT_CONTAINS(test::error_of([&] { encode_dataset(*set, "set", *vae_, false, cache); }), "59.png");
+  put("set/a/59.png", 59);
+  EXPECT_CONTAINS(encode(), "latents of 32 of 53 images read");
+  EXPECT_CONTAINS(encode(), "latents of 53 images read");
+}
+
+TEST(EncodeDataset, RefusesWhatDoesNotFitInMemory) {
+  const auto vae = tiny_vae(1);
+  const ShapesDataset data(int64_t{1} << 50, 1, 16);
+  EXPECT_CONTAINS(test::error_of([&] { encode_dataset(data, "shapes", *vae, false, {}); }), "432 PB of memory");
 }
 
 }  // namespace

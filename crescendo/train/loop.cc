@@ -288,7 +288,7 @@ void Run::log_line(double images_per_s) {
                      {"images_per_s", images_per_s},
                      {"seconds", progress_.seconds}};
   std::ofstream log(out_ / "log.jsonl", std::ios::app);
-  log << line.dump() << std::endl;  // flushed, or a full disk would go unseen
+  log << json_text(line) << std::endl;  // flushed, or a full disk would go unseen
   check(log.good(), "cannot write ", (out_ / "log.jsonl").string());
   progress_.loss = meter_.mean();
   meter_ = LossMeter(config_.model.levels);

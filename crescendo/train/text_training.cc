@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+#include <array>
+
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/text/bpe_train.h"
 
@@ -24,10 +28,57 @@ void TextEncoderOptions::validate(int64_t hidden) const {
 }
 
 std::vector<std::string> captions_of(const Dataset& dataset) {
+  check_fits_memory(static_cast<double>(dataset.size()) * sizeof(std::string),
+                    concat("keeping ", dataset.size(), " captions"), "train on fewer images");
   std::vector<std::string> captions;
   captions.reserve(static_cast<size_t>(dataset.size()));
   for (int64_t i = 0; i < dataset.size(); ++i) captions.push_back(dataset.caption(i));
+  if (const auto empty = std::count(captions.begin(), captions.end(), ""); empty > 0)
+    log_warning(concat(empty, " of ", captions.size(), " captions are empty; the first is that of ",
+                       dataset.name(std::find(captions.begin(), captions.end(), "") - captions.begin())));
   return captions;
+}
+
+bool names_side(const std::string& text) {
+  constexpr std::array<std::string_view, 23> kSides = {
+      "left",      "lefthand",      "leftmost",         "leftward",  "leftwards",
+      "right",     "righthand",     "rightmost",        "rightward", "rightwards",
+      "clockwise", "anticlockwise", "counterclockwise", "east",      "eastward",
+      "eastbound", "west",          "westward",         "westbound", "northeast",
+      "northwest", "southeast",     "southwest"};
+  if (text.find("\xE5\xB7\xA6") != std::string::npos || text.find("\xE5\x8F\xB3") != std::string::npos) return true;
+  std::string word;
+  for (size_t i = 0; i <= text.size(); ++i) {
+    const char c = i < text.size() ? text[i] : ' ';
+    const char small = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    if (small >= 'a' && small <= 'z') {
+      word += small;
+      continue;
+    }
+    if (c >= '\xC3' && c <= '\xDF' && i + 1 < text.size()) {  // two bytes: a letter of another alphabet, as in UTF-8
+      word.append(text, i++, 2);
+      continue;
+    }
+    if (std::find(kSides.begin(), kSides.end(), word) != kSides.end()) return true;
+    word.clear();
+  }
+  return false;
+}
+
+void check_flip(std::span<const std::string> captions) {
+  const auto found = std::find_if(captions.begin(), captions.end(), names_side);
+  check_usage(found == captions.end(), "flip mirrors half of the images, but a caption names a side: '",
+              found == captions.end() ? "" : *found, "'; use --set flip=false");
+}
+
+void check_states_fit(int64_t captions, const TextEncoder& encoder) {
+  const double need =
+      static_cast<double>(captions) * static_cast<double>(encoder.positions() * encoder.hidden_size()) * sizeof(float);
+  check_fits_memory(need,
+                    concat("keeping the states of ", captions, " captions (", encoder.positions(), " x ",
+                           encoder.hidden_size(), " numbers each)"),
+                    "train on fewer captions, lower model.text_length, or let the encoder learn along "
+                    "(--set text.frozen=false), which keeps no states");
 }
 
 void make_text_encoder(const fs::path& folder, const TextEncoderOptions& options, int64_t hidden,
@@ -87,6 +138,7 @@ CaptionedLatents::CaptionedLatents(const LatentSource& latents, std::span<const 
   constexpr int64_t kAtOnce = 16;
   const at::NoGradGuard no_grad;
   const auto count = static_cast<int64_t>(distinct.texts.size());
+  check_states_fit(count, encoder);
   states_ = at::empty({count, encoder.positions(), encoder.hidden_size()}, at::kFloat);
   Progress bar("reading captions");
   for (int64_t i = 0; i < count; i += kAtOnce) {

@@ -35,7 +35,16 @@ struct TextEncoderOptions {
   void validate(int64_t hidden) const;
 };
 
+// Of every image; warns of empty ones.
 std::vector<std::string> captions_of(const Dataset& dataset);
+
+// Whether a text names a side, so that it is untrue of the mirrored picture: left, right, clockwise, east and west,
+// with their compounds, as whole words in any case; and the Chinese signs for left and right.
+bool names_side(const std::string& text);
+// Refuses flips where a caption names a side; the message quotes one.
+void check_flip(std::span<const std::string> captions);
+// Refuses a frozen encoder whose states of so many captions do not fit in memory, before any is read.
+void check_states_fit(int64_t captions, const TextEncoder& encoder);
 
 // Writes a small Qwen2 of random weights and `hidden` channels, with a vocabulary learned from the captions.
 void make_text_encoder(const std::filesystem::path& folder, const TextEncoderOptions& options, int64_t hidden,

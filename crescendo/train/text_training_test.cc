@@ -132,6 +132,26 @@ TEST(TextTraining, SaysWhichCaptionsAreTooLong) {
       "1 of 5 captions are longer than the 5 tokens of model.text_length; the first, '1234567', loses '67'");
 }
 
+TEST(Flip, IsRefusedWhereACaptionNamesASide) {
+  for (const char* side :
+       {"a cat LEFT of a dog", "right-hand side", "the leftmost one", "turning clockwise", "facing north-west",
+        "a ring (right)", "the \xE2\x80\x9CLeft\xE2\x80\x9D sign", "\xE5\xB7\xA6\xE8\xBE\xB9\xE7\x9A\x84\xE7\x8C\xAB"})
+    EXPECT_TRUE(names_side(side)) << side;
+  for (const char* other : {"copyright", "bright", "cleft", "a western", "", "\xC3\xA9left"})
+    EXPECT_FALSE(names_side(other)) << other;
+  EXPECT_CONTAINS(test::usage_error_of([] {
+                    check_flip(Strings{"a dog", "a dog right of a cat"});
+                  }),
+                  "'a dog right of a cat'; use --set flip=false");
+  check_flip(kCaptions);
+}
+
+TEST(TextTraining, RefusesStatesThatDoNotFitInMemory) {
+  const TextEncoder encoder = test::tiny_text_encoder(6, 5);
+  check_states_fit(5, encoder);
+  EXPECT_CONTAINS(test::error_of([&] { check_states_fit(int64_t{1} << 50, encoder); }), "135 PB of memory");
+}
+
 TEST(MakeTextEncoder, WritesASmallEncoderWithTheVocabularyOfTheCaptions) {
   const test::TemporaryDirectory dir;
   TextEncoderOptions options;

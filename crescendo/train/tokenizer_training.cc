@@ -314,7 +314,7 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
                          {"grad_norm", norm},
                          {"lr", lr},
                          {"seconds", now_s() - start_s}};
-      log << line.dump() << '\n' << std::flush;
+      log << json_text(line) << '\n' << std::flush;
       check(log.good(), "cannot write ", (directory / "log.jsonl").string());
     }
     if (crossed(o.checkpoint_images) && !last) write();

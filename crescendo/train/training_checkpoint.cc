@@ -38,7 +38,7 @@ void write_checkpoint(const std::filesystem::path& file, const TrainConfig& conf
                       {"updates", optimizer.steps()},
                       {"ema_updates", ema.updates()}};
   write_safetensors(file, stored_tensors(optimizer, ema),
-                    {{"format", kFormat}, {"state", state.dump()}, {"config", value_to_json(config).dump()}});
+                    {{"format", kFormat}, {"state", json_text(state)}, {"config", json_text(value_to_json(config))}});
 }
 
 TrainProgress read_checkpoint(const std::filesystem::path& path, const TrainConfig& config, AdamW& optimizer,
@@ -54,9 +54,9 @@ TrainProgress read_checkpoint(const std::filesystem::path& path, const TrainConf
   TrainConfig saved;
   value_from_json(saved, parse_json(metadata("config"), name), "config");
   saved.settle_model();  // an older one's model does not say what it was trained for
-  check(fields_equal(saved.model, config.model), name, " is of another model: ", value_to_json(saved.model).dump());
+  check(fields_equal(saved.model, config.model), name, " is of another model: ", json_text(value_to_json(saved.model)));
   check(fields_equal(saved.objective, config.objective) && saved.train.seed == config.train.seed, name,
-        " was trained with another objective or seed: ", value_to_json(saved.objective).dump());
+        " was trained with another objective or seed: ", json_text(value_to_json(saved.objective)));
   const TensorMap saved_parameters = with_prefix_removed(file.tensors, "model.");
   const TensorMap views = optimizer.views(optimizer.flat_parameters(), "");
   check(saved_parameters.size() == views.size(), name, " trains ", saved_parameters.size(), " tensors, this run ",

@@ -1,0 +1,40 @@
+#include "crescendo/pipeline/memory.h"
+
+#include <algorithm>
+
+#include "crescendo/tokenizer/tokenizer_io.h"
+
+namespace crescendo {
+
+namespace {
+
+double pixels(const ModelConfig& model, const KlVaeConfig& vae) {
+  const auto factor = static_cast<double>(vae.factor());
+  return static_cast<double>(model.latent_height) * static_cast<double>(model.latent_width) * factor * factor;
+}
+
+}  // namespace
+
+std::optional<KlVaeConfig> decoder_of(const std::filesystem::path& dir) {
+  if (!std::filesystem::exists(dir / "tokenizer" / "config.json")) return std::nullopt;
+  return load_tokenizer_config(dir / "tokenizer");
+}
+
+double latent_bytes(const ModelConfig& model) {
+  return 4.0 * static_cast<double>(model.latent_channels) * static_cast<double>(model.latent_height) *
+         static_cast<double>(model.latent_width);
+}
+
+double picture_bytes(const ModelConfig& model, const KlVaeConfig& vae) { return 3.0 * pixels(model, vae); }
+
+double sampling_bytes(const ModelConfig& model, const std::optional<KlVaeConfig>& vae) {
+  // Tokens, their noise and the transformer's answer, which may be bf16.
+  const double sampled = 2 * latent_bytes(model) + 2.0 * static_cast<double>(model.tokens() * model.width);
+  if (!vae) return sampled;
+  // A convolution at full size reads one map and writes another, of which one may be bf16; then there is the picture.
+  const auto unshuffled = static_cast<double>(vae->unshuffle * vae->unshuffle);
+  const double maps = 6.0 * static_cast<double>(vae->base_channels * vae->multipliers.front()) / unshuffled;
+  return sampled + pixels(model, *vae) * std::max(maps, 12.0);
+}
+
+}  // namespace crescendo

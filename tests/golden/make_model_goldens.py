@@ -241,9 +241,9 @@ def plans():
     for k in range(64):
         masked.append(left)
         left = 0 if k == 63 else max(1, min(left - 1, math.floor(256 * quarter((k + 1) / 64))))
-    masked.append(0)
-    out["mar"] = steps(64, always(0), always(None), masked.__getitem__, lambda k: 1 + 2 * (256 - masked[k + 1]) / 256,
-                       always(1), always(100))
+    # Guidance follows a count that is at least one at the last step, too.
+    guidance = lambda k: 1 + 2 * (256 - (masked[k + 1] if k < 63 else 1)) / 256
+    out["mar"] = steps(64, always(0), always(None), masked.__getitem__, guidance, always(1), always(100))
     return out
 
 

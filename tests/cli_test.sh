@@ -523,10 +523,13 @@ train() {
   refuses 2 'a step at each of its levels' generate --model next/model --class 1 --steps 3 --out x.png
   ok train train.json --out finer --init next/model $next --set sampler.steps=0
   ok train train.json --out clean --init next/model --set train.images=8
-  # Weights that have run away end no training: there is no sheet, and a line that says why.
-  "$program" train train.json --out away --set train.lr=1e30 --set train.sample_images=32 >stdout 2>stderr </dev/null
+  # Samples that are not finite end no training: there is no sheet, and a line that says why.
+  ok train train.json --out away --set sampler.cfg=1e30 --set train.images=32 --set train.sample_images=32
   is "a sheet of nothing is not spoken of" grep -q 'warning: no samples at 32 images: .*NaN' stderr
-  is "training died of its samples" grep -q 'trained on\|training stopped' stderr
+  is "training died of its samples" grep -q 'trained on 32 images' stderr
+  "$program" train train.json --out far --set train.lr=1e30 --set train.sample_images=32 >stdout 2>stderr </dev/null
+  is "divergence is not named" grep -q 'training diverged before 32 images: .*nothing was saved yet' stderr
+  absent far/checkpoint.safetensors far/model far/samples
   # Samples and scores of the classes that the detector knows.
   ok train train.json --out samples --set train.sample_images=64 --set sampler.steps=1 --set sampler.diffusion_steps=[1]
   is "no sheet of samples" [ -s samples/samples/0000000064.png ]

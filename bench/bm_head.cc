@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/support.h"
-#include "crescendo/diffusion/fused_head.h"
+#include "crescendo/engine/fused_head.h"
 
 namespace crescendo::bench {
 namespace {

@@ -19,11 +19,10 @@ constexpr int64_t kLevel = 5;
 Plan one_step(int64_t inner_steps) {
   Plan plan;
   Step step;
-  step.level = static_cast<double>(kLevel);
-  step.guidance = kGuidance;
-  step.temperature = kTemperature;
-  step.inner_steps = inner_steps;
-  step.start_timestep = 960;  // random weights would be multiplied beyond measure at 999
+  step.head.level = static_cast<double>(kLevel);
+  step.head.guidance = kGuidance;
+  step.head.temperature = kTemperature;
+  step.head.spacing = {inner_steps, 960};  // from 960: at 999 random weights' errors are multiplied by hundreds
   plan.steps.push_back(step);
   return plan;
 }

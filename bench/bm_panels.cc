@@ -6,7 +6,7 @@
 #include <string>
 
 #include "bench/support.h"
-#include "crescendo/kernels/panels.h"
+#include "crescendo/kernels/cpu/panels.h"
 
 namespace crescendo::bench {
 namespace {

@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "bench/support.h"
-#include "crescendo/kernels/strassen.h"
+#include "crescendo/kernels/cpu/strassen.h"
 
 namespace crescendo::bench {
 namespace {

@@ -14,9 +14,9 @@ inline ModelConfig fixture_config(const std::string& name) {
   c.heads = 4;
   c.diffusion_width = 48;
   c.diffusion_blocks = 2;
-  if (name == "mar_micro") c.kind = ModelKind::kMarClass;
+  if (name == "mar_micro") c.order = Order::kMar;
   if (name == "t2i_micro") {
-    c.kind = ModelKind::kFarText;
+    c.conditioning = Conditioning::kText;
     c.heads = 2;
     c.head_dim = 64;
     c.buffer_size = 0;

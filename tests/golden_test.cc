@@ -112,12 +112,10 @@ TEST(Golden, KlVae) {
 
 TEST(Golden, PlansOfThePresets) {
   for (const std::string preset : {"published-nomask", "published-mask", "published-t2i", "paper", "mar"}) {
-    SamplerOptions options;
-    options.preset = preset;
-    options.cfg = 3;
     ModelConfig config;
-    config.kind = preset == "mar" ? ModelKind::kMarClass : ModelKind::kFarClass;
-    const Json steps = plan_to_json(make_plan(options, config)).at("steps");
+    config.order = preset == "mar" ? Order::kMar : Order::kFar;
+    const Json steps =
+        plan_to_json(make_plan(resolve_sampler({{"preset", preset}, {"cfg", 3}}, config), config)).at("steps");
     const Json& expected = goldens().at("plan." + preset);
     ASSERT_EQ(steps.size(), expected.size()) << preset;
     for (size_t k = 0; k < steps.size(); ++k)

@@ -33,14 +33,15 @@ Tensor normal(at::IntArrayRef shape, uint64_t seed) {
 }
 
 // Wide enough for the kernels that take four numbers at a time.
-ModelConfig config_of(ModelKind kind) {
-  ModelConfig c = test::tiny_config(kind);
+ModelConfig wider(ModelConfig c) {
   c.width = 32;
   c.encoder_blocks = c.decoder_blocks = 2;
   c.diffusion_width = 64;
   c.diffusion_blocks = 3;
   return c;
 }
+
+Plan plan_of(const ModelConfig& config, const Json& asked) { return make_plan(resolve_sampler(asked, config), config); }
 
 std::unique_ptr<FarModel> model_on(at::Device device, const ModelConfig& config, at::ScalarType type = at::kFloat) {
   auto model = lively_model(config);
@@ -65,38 +66,29 @@ Tensor pictures(const FarModel& model, Sampler& sampler, const Plan& plan, int64
 
 // As they come, put down as graphs, and replayed; from t = 900, since the step from 999 multiplies every rounding.
 TEST_F(Gpu, SamplesTheSamePictures) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText, ModelKind::kMarClass})
-    for (const Solver solver : {Solver::kDdpm, Solver::kDdim, Solver::kDpm2m, Solver::kDpm2mSde, Solver::kDpm3s})
-      for (const MaskMode mask : {MaskMode::kOff, MaskMode::kOn}) {
-        if (kind == ModelKind::kMarClass && mask == MaskMode::kOff) continue;
-        const ModelConfig config = config_of(kind);
-        SamplerOptions options;
-        if (kind == ModelKind::kMarClass) options.preset = "mar";
-        options.solver = solver;
-        options.mask = mask;
-        options.steps = 4;
-        options.diffusion_steps = {7};
-        options.start_timestep = 900;
-        options.cfg_interval = {1, 3};
-        const Plan plan = make_plan(options, config);
+  for (const ModelConfig& sizes : {test::tiny_config(), test::tiny_text_config(), test::tiny_config(Order::kMar)})
+    for (const Solver solver : {Solver::kDdpm, Solver::kDdim, Solver::kDpm2m, Solver::kDpm2mSde})
+      for (const bool mask : {false, true}) {
+        const ModelConfig config = wider(sizes);
+        if (config.order == Order::kMar && !mask) continue;
+        const Plan plan = plan_of(config, {{"solver", enum_name(solver)},
+                                           {"mask", mask},
+                                           {"steps", 4},
+                                           {"diffusion_steps", {7}},
+                                           {"start_timestep", 900}});  // the first step is not guided
         const auto there = model_on(gpu_, config), here = model_on(at::kCPU, config);
         Sampler on_gpu(*there), on_cpu(*here);
         for (int64_t picture = 0; picture < 4; ++picture)
           EXPECT_LT(relative_l2(pictures(*there, on_gpu, plan, picture), pictures(*here, on_cpu, plan, picture)), 1e-4)
-              << enum_name(kind) << ", " << enum_name(solver) << ", masks " << enum_name(mask) << ", picture "
-              << picture;
+              << config.kind() << ", " << enum_name(solver) << ", masks " << mask << ", picture " << picture;
       }
 }
 
 TEST_F(Gpu, SamplesInBf16NearToFp32) {
-  const ModelConfig config = config_of(ModelKind::kFarClass);
-  SamplerOptions options;
-  options.mask = MaskMode::kOff;
-  options.solver = Solver::kDpm2m;
-  options.steps = 4;
-  options.diffusion_steps = {6};
-  options.start_timestep = 700;
-  const Plan plan = make_plan(options, config);
+  const ModelConfig config = wider(test::tiny_config());
+  const Plan plan = plan_of(
+      config,
+      {{"mask", false}, {"solver", "dpmpp-2m"}, {"steps", 4}, {"diffusion_steps", {6}}, {"start_timestep", 700}});
   const auto rounded = model_on(gpu_, config, at::kBFloat16), exact = model_on(at::kCPU, config);
   Sampler on_gpu(*rounded), on_cpu(*exact);
   for (int64_t picture = 0; picture < 3; ++picture) {
@@ -108,12 +100,8 @@ TEST_F(Gpu, SamplesInBf16NearToFp32) {
 }
 
 TEST_F(Gpu, GoesOnAfterAPictureThatWasGivenUp) {
-  const ModelConfig config = config_of(ModelKind::kFarClass);
-  SamplerOptions options;
-  options.steps = 3;
-  options.diffusion_steps = {40};
-  options.start_timestep = 900;
-  const Plan plan = make_plan(options, config);
+  const ModelConfig config = wider(test::tiny_config());
+  const Plan plan = plan_of(config, {{"steps", 3}, {"diffusion_steps", {40}}, {"start_timestep", 900}});
   const auto there = model_on(gpu_, config), here = model_on(at::kCPU, config);
   Sampler on_gpu(*there), on_cpu(*here);
   const SeededNoise noise({1, 77}, config.tokens(), config.token_channels(), gpu_);
@@ -127,8 +115,8 @@ TEST_F(Gpu, GoesOnAfterAPictureThatWasGivenUp) {
 
 // Loss, gradients of every parameter, and what the optimizer makes of them.
 TEST_F(Gpu, TrainsTheSame) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText, ModelKind::kMarClass}) {
-    const ModelConfig config = config_of(kind);
+  for (const ModelConfig& sizes : {test::tiny_config(), test::tiny_text_config(), test::tiny_config(Order::kMar)}) {
+    const ModelConfig config = wider(sizes);
     ObjectiveOptions options;
     options.attention_dropout = options.projection_dropout = 0;  // whose numbers are the device's own
     options.terminal_weight = 3;
@@ -140,8 +128,8 @@ TEST_F(Gpu, TrainsTheSame) {
       std::vector<double> losses;
       const auto go = [&](const FarModel& model, AdamW& optimizer) {
         optimizer.zero_grad();
-        const ObjectiveResult r = objective(model, options, lowpass, latents.to(model.device()), condition_of(model, 1),
-                                            {step, step + 100}, step);
+        const ObjectiveResult r = objective(
+            model, options, lowpass, {latents.to(model.device()), condition_of(model, 1), {step, step + 100}, step});
         optimizer.add_gradient(r.loss, 0);
         losses.push_back(r.loss.item<double>());
         losses.push_back(optimizer.grad_norm());
@@ -149,10 +137,10 @@ TEST_F(Gpu, TrainsTheSame) {
       };
       go(*there, on_gpu);
       go(*here, on_cpu);
-      EXPECT_NEAR(losses[0], losses[2], 1e-4 * std::abs(losses[2])) << enum_name(kind) << ", step " << step;
-      EXPECT_NEAR(losses[1], losses[3], 1e-3 * std::abs(losses[3])) << enum_name(kind) << ", step " << step;
+      EXPECT_NEAR(losses[0], losses[2], 1e-4 * std::abs(losses[2])) << config.kind() << ", step " << step;
+      EXPECT_NEAR(losses[1], losses[3], 1e-3 * std::abs(losses[3])) << config.kind() << ", step " << step;
     }
-    EXPECT_LT(relative_l2(on_gpu.flat_parameters(), on_cpu.flat_parameters()), 1e-3) << enum_name(kind);
+    EXPECT_LT(relative_l2(on_gpu.flat_parameters(), on_cpu.flat_parameters()), 1e-3) << config.kind();
   }
 }
 

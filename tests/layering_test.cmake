@@ -1,38 +1,28 @@
-# Checks which folder includes which: cmake -P tests/layering_test.cmake
+# Checks which folder includes which against the table of docs/architecture.md: cmake -P tests/layering_test.cmake
 #
-# The table names, in order of dependency, every folder of crescendo/, the folders it may include besides itself, and
-# why no more. A test beside the code may also include any folder above its own: it may read a fixture with io.
+# The table names, in order of dependency, every folder of crescendo/ and the folders it may include besides itself. A
+# test beside the code may also include any folder before its own: it may read a fixture with io.
 cmake_minimum_required(VERSION 3.22)
-
-set(table
-  "core : : what every folder needs, knows no network"
-  "io : core : bytes to tensors and back, knows no model, so that any program can use it"
-  "kernels : core : passes over numbers, on a CPU or a GPU, know no network"
-  "nn : core kernels : parameters and layers, knows no file format"
-  "spectral : core : filters are functions of a tensor"
-  "diffusion : core kernels nn : schedule, solvers and head work for any condition"
-  "model : core nn spectral diffusion : the network knows no file, no data set, no loss and no loop"
-  "tokenizer : core io kernels nn : pictures to latents, the only place that knows the latent scale"
-  "text : core io : text to states, knows nothing of pictures"
-  "data : core io : files to batches, knows no network"
-  "order : core kernels spectral diffusion model : loss and sampler see a network and tensors, never a file"
-  "metrics : core io data : pictures to numbers, whoever made them"
-  "train : core io nn spectral diffusion model tokenizer text data order : batches to weights, is scored from outside, through a hook"
-  "pipeline : core io nn spectral diffusion model tokenizer text order : request to picture, needs neither data nor training"
-  "cli : core io kernels nn spectral diffusion model tokenizer text data order metrics train pipeline : the program puts everything together")
 
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 set(errors "")
 set(order "")
-foreach(row IN LISTS table)
-  if(NOT row MATCHES "^([a-z]+) *: *([a-z ]*[a-z])? *: .+")
-    message(FATAL_ERROR "layering: the table's row is not 'folder : folders : reason': ${row}")
+file(STRINGS "${root}/docs/architecture.md" rows REGEX "^\\| `[a-z]+` \\|")
+foreach(row IN LISTS rows)
+  if(NOT row MATCHES "^\\| `([a-z]+)` \\|[^|]*\\|([^|]*)\\|[^|]*\\|$")
+    message(FATAL_ERROR "layering: this row of docs/architecture.md is not | `folder` | arrow | folders | reason |: ${row}")
   endif()
   set(folder ${CMAKE_MATCH_1})
-  string(REGEX REPLACE " +" ";" allowed "${CMAKE_MATCH_2}")
-  foreach(used IN LISTS allowed)
-    if(NOT used IN_LIST order)
-      list(APPEND errors "the table lets ${folder} include ${used}, which does not stand above it")
+  # Words that name no folder are libraries and remarks.
+  string(REGEX MATCHALL "[a-z]+" words "${CMAKE_MATCH_2}")
+  set(allowed "")
+  foreach(word IN LISTS words)
+    if(word STREQUAL "all")
+      list(APPEND allowed ${order})
+    elseif(word IN_LIST order)
+      list(APPEND allowed ${word})
+    elseif(EXISTS "${root}/crescendo/${word}" AND NOT word STREQUAL folder)
+      list(APPEND errors "the table lets ${folder} include ${word}, which does not stand before it")
     endif()
   endforeach()
   set(allowed_${folder} ${allowed})
@@ -42,6 +32,7 @@ endforeach()
 
 # The build adds the folders in the same order, which is what keeps a cycle of libraries out.
 file(READ "${root}/CMakeLists.txt" build)
+string(REGEX REPLACE "[ \n]+" " " build "${build}")
 list(JOIN order " " words)
 string(FIND "${build}" "foreach(folder ${words})" position)
 if(position EQUAL -1)
@@ -55,7 +46,7 @@ foreach(folder IN LISTS folders)
     continue()
   endif()
   if(NOT folder IN_LIST order)
-    list(APPEND errors "crescendo/${folder} is not in the table of tests/layering_test.cmake")
+    list(APPEND errors "crescendo/${folder} is not in the table of docs/architecture.md")
     continue()
   endif()
   file(GLOB_RECURSE files "${root}/crescendo/${folder}/*.h" "${root}/crescendo/${folder}/*.cc"

@@ -8,10 +8,10 @@
 
 namespace crescendo::test {
 
-// 4 x 4 latents of 2 channels, 4 levels, 3 classes or 5 text positions of width 6.
-inline ModelConfig tiny_config(ModelKind kind = ModelKind::kFarClass) {
+// 4 x 4 latents of 2 channels, 4 levels, 3 classes.
+inline ModelConfig tiny_config(Order order = Order::kFar) {
   ModelConfig c;
-  c.kind = kind;
+  c.order = order;
   c.width = 8;
   c.encoder_blocks = c.decoder_blocks = 1;
   c.heads = 2;
@@ -23,11 +23,15 @@ inline ModelConfig tiny_config(ModelKind kind = ModelKind::kFarClass) {
   c.levels = 4;
   c.buffer_size = 2;
   c.classes = 3;
-  if (kind == ModelKind::kFarText) {
-    c.buffer_size = 0;
-    c.text_hidden = 6;
-    c.text_length = 5;
-  }
+  return c;
+}
+// The same with 5 text positions of width 6.
+inline ModelConfig tiny_text_config() {
+  ModelConfig c = tiny_config();
+  c.conditioning = Conditioning::kText;
+  c.buffer_size = 0;
+  c.text_hidden = 6;
+  c.text_length = 5;
   return c;
 }
 

@@ -85,31 +85,19 @@ void add_examples(CLI::App& command, const std::vector<std::string>& examples) {
 
 void print_json(const Json& value) { std::cout << json_text(value, 2) << std::endl; }
 
-namespace {
-
-std::vector<int64_t> parse_numbers(const std::string& text, char separator, const std::string& option,
-                                   const char* form) {
+std::vector<int64_t> parse_numbers(const std::string& text, const std::string& option) {
+  const char separator = text.find(':') != std::string::npos ? ':' : ',';
   std::vector<int64_t> out;
-  size_t begin = 0;
-  while (begin <= text.size()) {
+  for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(separator, begin), text.size());
     const std::string item = text.substr(begin, end - begin);
     const auto number = parse_number<int64_t>(item);
-    check_usage(number && *number >= 0 && !item.starts_with('-'), option, " takes ", form, ", got '", text, "'");
+    check_usage(number && *number >= 0 && !item.starts_with('-'), option,
+                " takes numbers with commas or colons between them, got '", text, "'");
     out.push_back(*number);
     begin = end + 1;
   }
   return out;
-}
-
-}  // namespace
-
-std::vector<int64_t> parse_range(const std::string& text, const std::string& option) {
-  return parse_numbers(text, ':', option, "a number, or several with colons between them");
-}
-
-std::vector<int64_t> parse_list(const std::string& text, const std::string& option) {
-  return parse_numbers(text, ',', option, "numbers with commas between them");
 }
 
 namespace {

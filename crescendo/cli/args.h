@@ -82,10 +82,8 @@ void add_examples(CLI::App& command, const std::vector<std::string>& examples);
 // Prints a result for machines to stdout.
 void print_json(const Json& value);
 
-// "40:100" or "70" as {40, 100} or {70}; any number of them.
-std::vector<int64_t> parse_range(const std::string& text, const std::string& option);
-// "0,2,3" as numbers.
-std::vector<int64_t> parse_list(const std::string& text, const std::string& option);
+// "0,2,3" or "40:100": whole numbers with commas or a colon between them.
+std::vector<int64_t> parse_numbers(const std::string& text, const std::string& option);
 
 // Throws unless a file can be created at `path` (or inside it, for a folder), before hours of work depend on it. Makes
 // nothing itself, so that work which fails leaves nothing behind.

@@ -14,7 +14,7 @@
 #include "crescendo/order/cost.h"
 #include "crescendo/order/sample.h"
 #include "crescendo/pipeline/memory.h"
-#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/store/model_dir.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
@@ -57,9 +57,9 @@ Subject find_subject(const Arguments& a) {
   }
   s.info.model = model_preset(a.size);
   s.info.model.masked = false;
-  s.info.sampler.preset = s.info.model.kind == ModelKind::kMarClass ? "mar"
-                          : s.info.model.is_text()                  ? "published-t2i"
-                                                                    : "published-nomask";
+  s.info.sampler["preset"] = s.info.model.order == Order::kMar ? "mar"
+                             : s.info.model.is_text()          ? "published-t2i"
+                                                               : "published-nomask";
   if (!a.no_decode) s.vae_config = kl_vae_preset("kl16");
   return s;
 }
@@ -162,10 +162,7 @@ Timed run_once(const Arguments& a, const Subject& s, Sampler& sampler, const Pla
 double warm_up(const Arguments& a, const Subject& s, Sampler& sampler, const Plan& plan) {
   Plan one = plan;
   one.steps = {plan.steps.back()};
-  one.steps[0].inner_steps = 1;
-  one.steps[0].draft = false;
-  one.steps[0].start_timestep = 0;
-  one.steps[0].end_timestep = 0;
+  one.steps[0].head.spacing = {1};
   const double first_step_s = run_once(a, s, sampler, one, 1).first_step_s;
   if (!s.model->device().is_cpu())
     for (const int64_t run : {2, 3}) run_once(a, s, sampler, plan, run);
@@ -194,7 +191,7 @@ void print_row(const char* name, double seconds, double flop, double images) {
 void run(const Arguments& a) {
   a.common.apply();
   Subject s = find_subject(a);
-  const Plan plan = make_plan(a.sampler.over(s.info.sampler), s.info.model);
+  const Plan plan = make_plan(a.sampler.over(s.info), s.info.model);
   if (a.common.dry_run) return print_json(plan_to_json(plan));
   check_fits(a, s);
   load_subject(a, s);

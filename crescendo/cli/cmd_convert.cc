@@ -4,7 +4,7 @@
 #include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/log.h"
-#include "crescendo/pipeline/convert.h"
+#include "crescendo/store/convert.h"
 
 namespace crescendo {
 
@@ -87,9 +87,9 @@ void run(const Arguments& a) {
     write_model_directory(model, options, a.out);
   }
   if (a.common.json) return print_json(report);
-  log_info(concat(a.out, ": ", enum_name(model.info.model.kind), ", ", total_numel(model.weights), " parameters, ",
+  log_info(concat(a.out, ": ", model.info.model.kind(), ", ", total_numel(model.weights), " parameters, ",
                   precision_name(model.dtype), ", ", model.info.weights, " weights, sampler ",
-                  model.info.sampler.preset));
+                  asked_preset(model.info.sampler, model.info.model)));
   if (a.to == "dir" && !fs::exists(fs::path(a.out) / "tokenizer"))
     log_info("it has no tokenizer yet: convert it again with --tokenizer kl16.ckpt to make pictures");
 }

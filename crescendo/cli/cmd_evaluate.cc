@@ -112,8 +112,9 @@ void run_shapes(ShapesArguments& a) {
   check_usage(info.labels == shapes_class_names(), dir.string(),
               " is not a model of the shapes data set: its labels.txt differs");
   Request request;
-  request.sampler = a.sampler.over(info.sampler);
-  const Plan plan = make_plan(request.sampler, info.model);
+  request.sampler = a.sampler.fields.given();
+  const SamplerOptions sampler = a.sampler.over(info);
+  const Plan plan = make_plan(sampler, info.model);
   check_fits(a, dir, info.model, static_cast<double>(info.model.classes) * static_cast<double>(a.seeds));
   request.seeds = seeds_from(a.seed, info.model.classes * a.seeds);
   for (int64_t i = 0; i < request.size(); ++i) request.labels.push_back(i / a.seeds);
@@ -127,7 +128,7 @@ void run_shapes(ShapesArguments& a) {
   Json out = score.to_json();
   out["seconds_per_image"] = made.seconds_per_image;
   out["seed"] = a.seed;
-  out["sampler"] = value_to_json(request.sampler);
+  out["sampler"] = value_to_json(sampler);
   if (a.common.json) return print_json(out);
   std::printf("%ld images of %ld classes, %.2f s each\n", static_cast<long>(score.images),
               static_cast<long>(info.model.classes), made.seconds_per_image);
@@ -153,13 +154,14 @@ void run_geneval(GenevalArguments& a) {
     prompts = prompts_to_score(a.seed, a.prompts, a.images, parse_enum<Split>(a.split, "--split"));
   for (const GenevalPrompt& prompt : given) prompts.insert(prompts.end(), static_cast<size_t>(a.images), prompt);
   Request request;
-  request.sampler = a.sampler.over(info.sampler);
-  const Plan plan = make_plan(request.sampler, info.model);
+  request.sampler = a.sampler.fields.given();
+  const SamplerOptions sampler = a.sampler.over(info);
+  const Plan plan = make_plan(sampler, info.model);
   request.seeds = seeds_from(a.seed, static_cast<int64_t>(prompts.size()));
   std::vector<std::string> texts;
   for (const GenevalPrompt& prompt : prompts) texts.push_back(prompt.prompt);
   request.batch = a.batch;
-  Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(request.sampler)}};
+  Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(sampler)}};
   if (a.common.dry_run) {
     if (!a.reconstruct) pictures = {{"plan", plan_to_json(plan)}};
     pictures.update({{"model", dir.string()}, {"images", prompts.size()}, {"seed", a.seed}});

@@ -9,12 +9,12 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/finite.h"
-#include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/core/utf8.h"
+#include "crescendo/image/grid.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/pipeline/memory.h"
@@ -75,7 +75,7 @@ Json made_with(const Arguments& a, const std::string& model, uint64_t seed, cons
 // The de-facto standard text (ecosystem of image tools), and our own JSON that makes the image again.
 PngText png_text(const ModelInfo& info, const std::string& model, const Asked& asked, uint64_t seed,
                  const Json& sampler, int64_t steps, const Image& image, Json again) {
-  again["kind"] = enum_name(info.model.kind);
+  again["kind"] = info.model.kind();
   if (asked.label >= 0) again["class"] = asked.label;
   again[asked.label >= 0 ? "class_name" : "prompt"] = asked.prompt;
   const std::string parameters = parameters_text(asked.prompt, {{"Steps", concat(steps)},
@@ -168,8 +168,9 @@ void run(Arguments& a) {
   const std::string model_name = short_name(dir);
 
   Request request;
-  request.sampler = a.sampler.over(info.sampler);
-  const Plan plan = make_plan(request.sampler, info.model);
+  request.sampler = a.sampler.fields.given();
+  const SamplerOptions sampler = a.sampler.over(info);
+  const Plan plan = make_plan(sampler, info.model);
   const std::vector<Asked> kinds = kinds_of(a, info, request);
   check_fits(a, dir, info.model, plan, kinds.size());
   const std::vector<Asked> asked = asked_for(kinds, a.count, request);
@@ -205,7 +206,7 @@ void run(Arguments& a) {
       request.decode &&
       (!a.out.empty() || (a.grid.empty() && a.strip.empty() && a.latents_out.empty() && a.trace.empty()));
   const std::string out = a.out.empty() ? "out" : a.out;
-  const Json sampler_json = value_to_json(request.sampler);
+  const Json sampler_json = value_to_json(sampler);
   if (a.common.dry_run) {
     if (const auto warning = noise_warning(plan)) log_warning(*warning);
     return print_json({{"model", dir.string()},

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "crescendo/cli/args.h"
-#include "crescendo/pipeline/inspect.h"
+#include "crescendo/store/inspect.h"
 
 namespace crescendo {
 

@@ -13,8 +13,8 @@
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/pipeline/prompts.h"
-#include "crescendo/pipeline/tokenizer_source.h"
-#include "crescendo/pipeline/transfer.h"
+#include "crescendo/store/tokenizer_source.h"
+#include "crescendo/store/transfer.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
 #include "crescendo/train/precision.h"
@@ -44,6 +44,7 @@ struct Recipe {
     v("text", s.text, "the text encoder (text models)");
     TrainConfig::fields(s.config, v);
   }
+  static void read_older(Json& config) { TrainConfig::read_older(config); }
 };
 
 struct Arguments {
@@ -199,22 +200,18 @@ std::unique_ptr<FarModel> first_weights(const Arguments& a, const TrainConfig& c
 // may hide them otherwise.
 void check_masks(const TrainConfig& config, const Plan& plan) {
   const ObjectiveOptions& o = config.objective;
-  const SamplerOptions& s = config.sampler;
+  const SamplerOptions s = resolve_sampler(config.sampler, config.model);
   const bool masked = o.mask != MaskDraw::kOff, as_model = masked == config.model.masked;
   if (masked != plan.random_order)
     log_warning(concat("objective.mask is ", enum_name(o.mask), ", model.masked ",
                        config.model.masked ? "true" : "false", ", sampler.preset ", s.preset, ", sampler.mask ",
-                       enum_name(s.mask), ": the model will be sampled ",
+                       s.mask ? "true" : "false", ": the model will be sampled ",
                        masked ? "without masks, but trained with" : "with masks, but trained without", "; --set ",
-                       as_model ? "sampler.preset=paper --set sampler.mask=auto" : "model.masked=",
-                       as_model ? ""
-                       : masked ? "true"
-                                : "false"));
-  const int64_t sampled = sampled_visible_level(s, config.model);
-  if (!plan.random_order || sampled == config.model.visible_level) return;
+                       as_model ? "sampler.mask=" : "model.masked=", masked ? "true" : "false"));
+  if (!plan.random_order || s.visible_level == config.model.visible_level) return;
   const std::string training =
       concat("objective.mask is ", enum_name(o.mask), ", objective.visible_level is ", o.visible_level);
-  log_warning(concat(training, ", sampler.", sampled > 0 ? concat("visible_level ", sampled) : "preset " + s.preset,
+  log_warning(concat(training, ", sampler.visible_level ", s.visible_level, ", sampler.preset ", s.preset,
                      ": the sampler stored with the model will hide other tokens than training did"));
 }
 
@@ -261,7 +258,8 @@ void run(Arguments& a) {
     if (a.resume) check_same_classes(a.out, info.labels);
     if (recipe.config.flip) warn_of_flipped_classes(dataset->classes());
   }
-  const Plan plan = make_plan(info.sampler, info.model);  // a sampler that cannot be is better found now
+  const Plan plan =
+      make_plan(resolve_sampler(info.sampler, info.model), info.model);  // a sampler that cannot be is better found now
   check_masks(config, plan);
   if (const auto warning = noise_warning(plan)) log_warning(*warning);
 

@@ -1,21 +1,19 @@
-// The sampler's options on the command line, over those that a model's config.json holds.
+// The sampler's options on the command line, over what a model's config.json asks for.
 #pragma once
 
-#include "crescendo/cli/args.h"
-#include "crescendo/order/plan.h"
+#include "crescendo/cli/field_args.h"
+#include "crescendo/order/sampler_options.h"
+#include "crescendo/store/model_dir.h"
 
 namespace crescendo {
 
 struct SamplerArgs {
-  std::optional<std::string> preset, levels, cfg_schedule, cfg_interval, diffusion_steps, end_timestep, solver, filter;
-  std::optional<int64_t> steps, cfg_refresh, start_timestep, draft_timestep, visible_level;
-  std::optional<double> cfg, temperature;
-  bool mask = false, no_mask = false;
+  FieldArgs fields;
   bool int8 = false;  // not of the sampler, but of those commands that have one
 
   void add(CLI::App& command);
-  // A --preset that is not the model's starts from that preset's own choices.
-  SamplerOptions over(const SamplerOptions& model_default) const;
+  // A preset that is not the model's starts from that preset's own choices.
+  SamplerOptions over(const ModelInfo& model) const;
 };
 
 }  // namespace crescendo

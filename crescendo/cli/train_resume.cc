@@ -5,7 +5,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
-#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/store/model_dir.h"
 #include "crescendo/text/bpe.h"
 #include "crescendo/text/text_encoder.h"
 #include "crescendo/tokenizer/tokenizer_io.h"

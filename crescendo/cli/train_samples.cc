@@ -5,10 +5,10 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/core/grid.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/data/shapes.h"
+#include "crescendo/image/grid.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/metrics/shapes_score.h"
 #include "crescendo/pipeline/prompts.h"
@@ -21,9 +21,8 @@ constexpr int64_t kShown = 16;    // pictures on a sheet
 constexpr int64_t kScored = 160;  // pictures of a score
 constexpr int64_t kBatch = 40;
 
-Request request_of(const ModelInfo& info, size_t pictures, uint64_t seed) {
+Request request_of(size_t pictures, uint64_t seed) {
   Request request;
-  request.sampler = info.sampler;
   request.batch = kBatch;
   for (uint64_t i = 0; i < pictures; ++i) request.seeds.push_back(seed + i);
   return request;
@@ -35,7 +34,7 @@ TrainSamples::TrainSamples(const ModelInfo& info, std::shared_ptr<const KlVae> v
                            uint64_t seed)
     : info_(info), vae_(std::move(vae)), out_(std::move(out)), shapes_(info.labels == shapes_class_names()) {
   const int64_t count = shapes_ ? kScored : kShown;
-  request_ = request_of(info, static_cast<size_t>(count), seed);
+  request_ = request_of(static_cast<size_t>(count), seed);
   for (int64_t i = 0; i < count; ++i) {
     request_.labels.push_back(shapes_ ? i * info.model.classes / count : i % info.model.classes);
     captions_.push_back(class_name(info, request_.labels.back()));
@@ -55,7 +54,7 @@ TrainSamples::TrainSamples(const ModelInfo& info, std::shared_ptr<const KlVae> v
   else
     captions_.clear();
   for (const GenevalPrompt& prompt : prompts_) captions_.push_back(prompt.prompt);
-  request_ = request_of(info, captions_.size(), seed);
+  request_ = request_of(captions_.size(), seed);
   if (frozen)
     encode_prompts(encoder, captions_, request_);
   else

@@ -8,8 +8,9 @@
 //   };
 //
 // A field is a bool, int64_t, double, std::string, a named enum (enums.h), a std::vector of one of these, a
-// std::optional (null where unset) of any, or a struct with fields of its own. A key that no field has is an error that
-// names the nearest one.
+// std::optional (null where unset) of any, a struct with fields of its own, or Json (an object that is read later). A
+// key that no field has is an error that names the nearest one. A struct that also reads what older programs wrote has
+// static void read_older(Json&), which rewrites it.
 #pragma once
 
 #include <concepts>
@@ -77,7 +78,12 @@ Json value_to_json(const T& value) {
 
 // Sets `value` from JSON; fields that the JSON lacks keep their value. `where` names the place in errors ("train.lr").
 template <class T>
-void value_from_json(T& value, const Json& json, const std::string& where) {
+void value_from_json(T& value, const Json& given, const std::string& where) {
+  Json older;  // a copy, where the struct reads what older programs wrote
+  if constexpr (requires { T::read_older(older); }) {
+    if (given.is_object()) T::read_older(older = given);
+  }
+  const Json& json = older.is_null() ? given : older;
   if constexpr (HasFields<T>) {
     check_usage(json.is_object(), where, " must be an object, got ", json_text(json));
     for (const auto& [key, ignored] : json.items()) {
@@ -92,6 +98,9 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
     T::fields(value, [&](const char* name, auto& field, const char*) {
       if (auto it = json.find(name); it != json.end()) value_from_json(field, *it, where + "." + name);
     });
+  } else if constexpr (std::same_as<T, Json>) {
+    check_usage(json.is_object(), where, " must be an object, got ", json.dump());
+    value = json;
   } else if constexpr (NamedEnum<T>) {
     check_usage(json.is_string(), where, " must be ", enum_choices<T>(), ", got ", json_text(json));
     value = parse_enum<T>(json.get<std::string>(), where);
@@ -106,9 +115,9 @@ void value_from_json(T& value, const Json& json, const std::string& where) {
     if (json.is_null()) {
       value.reset();
     } else {
-      typename T::value_type given{};  // an error leaves `value` as it was
-      value_from_json(given, json, where);
-      value = std::move(given);
+      typename T::value_type read{};  // an error leaves `value` as it was
+      value_from_json(read, json, where);
+      value = std::move(read);
     }
   } else if constexpr (std::same_as<T, bool>) {
     check_usage(json.is_boolean(), where, " must be true or false, got ", json_text(json));

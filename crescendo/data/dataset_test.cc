@@ -10,7 +10,7 @@
 #include "crescendo/core/file.h"
 #include "crescendo/data/loader.h"
 #include "crescendo/data/shapes_dataset.h"
-#include "crescendo/data/transform.h"
+#include "crescendo/image/resize.h"
 
 namespace crescendo {
 namespace {

@@ -10,7 +10,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/data/captioned.h"
 #include "crescendo/data/picture_files.h"
-#include "crescendo/data/transform.h"
+#include "crescendo/image/resize.h"
 
 namespace crescendo {
 

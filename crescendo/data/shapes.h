@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "crescendo/core/enums.h"
-#include "crescendo/core/image.h"
+#include "crescendo/image/image.h"
 #include "crescendo/core/json.h"
 
 namespace crescendo {

@@ -82,11 +82,6 @@ struct Scales {
   Tensor predicted_x0(const DenoiseFn& denoise, const Tensor& x, int64_t i) const {
     return (x - denoise(x, i).eps * sigma(i)) / alpha(i);
   }
-  // From step `from` to `to` along the direction d, an estimate of x_0: exact where that estimate does not change.
-  Tensor advance(const Tensor& x, const Tensor& d, int64_t from, int64_t to) const {
-    const double h = s.log_snr(to) - s.log_snr(from);
-    return x * (sigma(to) / sigma(from)) - d * (alpha(to) * std::expm1(-h));
-  }
 };
 
 // One step of DPM-Solver++ 2M: x_0 = x_to_x0 x - eps_to_x0 eps is estimated, and the next x is a sum of x, that
@@ -158,35 +153,6 @@ Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, 
   return multistep_of_order_two(denoise, s, std::move(x), noise, temperature);
 }
 
-Tensor dpm_3s_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, double temperature) {
-  const Scales scales{s};
-  x = x * temperature;
-  for (int64_t i = s.steps() - 1; i > 0;) {
-    const int64_t order = std::min<int64_t>(3, i), end = i - order;
-    const double h = s.log_snr(end) - s.log_snr(i);
-    const Tensor m = scales.predicted_x0(denoise, x, i);
-    Tensor next = scales.advance(x, m, i, end);
-    if (order > 1) {
-      const double r1 = (s.log_snr(i - 1) - s.log_snr(i)) / h;
-      const Tensor difference = scales.predicted_x0(denoise, scales.advance(x, m, i, i - 1), i - 1) - m;
-      if (order == 2) {
-        next = next - difference * (scales.alpha(end) * std::expm1(-h) / (2 * r1));
-      } else {
-        const double r2 = (s.log_snr(i - 2) - s.log_snr(i)) / h;
-        // phi(h) = (e^-h - 1) / h + 1 weighs a slope of the estimate of x_0.
-        const auto phi = [](double step) { return std::expm1(-step) / step + 1; };
-        const Tensor middle =
-            scales.advance(x, m, i, i - 2) + difference * (r2 / r1 * scales.alpha(i - 2) * phi(r2 * h));
-        const Tensor later = scales.predicted_x0(denoise, middle, i - 2) - m;
-        next = next + later * (scales.alpha(end) * phi(h) / r2);
-      }
-    }
-    x = next;
-    i = end;
-  }
-  return scales.predicted_x0(denoise, x, 0);
-}
-
 Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
              double temperature) {
   switch (solver) {
@@ -198,14 +164,12 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
       return dpm_2m_sample(denoise, s, std::move(x), temperature);
     case Solver::kDpm2mSde:
       return dpm_2m_sde_sample(denoise, s, std::move(x), noise, temperature);
-    case Solver::kDpm3s:
-      return dpm_3s_sample(denoise, s, std::move(x), temperature);
   }
   fail("solve: no solver number ", static_cast<int>(solver));
 }
 
 ErrorGain error_gain(Solver solver, const Schedule& s) {
-  const Tensor zero = at::zeros({1, 1}, at::kDouble);  // all is linear in the error
+  const Tensor zero = at::zeros({1, 1}, at::kDouble);  // everything is linear in the error
   const int64_t noisiest = s.steps() - 1;
   Tensor first_step;
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
@@ -219,9 +183,10 @@ ErrorGain error_gain(Solver solver, const Schedule& s) {
   return {size(first_step.defined() ? first_step : result), size(result)};
 }
 
-Schedule solver_schedule(Solver solver, int64_t steps, int64_t start, int64_t end) {
-  constexpr int64_t kTop = kTrainingTimesteps - 1, kDeterministicStart = 980;
-  if (start == 0) start = solver == Solver::kDdpm ? kTop : kDeterministicStart;
+int64_t first_timestep(Solver solver) { return solver == Solver::kDdpm ? kTrainingTimesteps - 1 : 980; }
+
+Schedule solver_schedule(Solver solver, const Spacing& spacing) {
+  const auto& [steps, start, end] = spacing;
   const bool by_log_snr = solver != Solver::kDdpm && solver != Solver::kDdim;
   return schedule_of(by_log_snr ? log_snr_timesteps(steps, start, end) : respaced_timesteps(steps, start, end));
 }

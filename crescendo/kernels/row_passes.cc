@@ -2,8 +2,8 @@
 
 #include <ATen/Parallel.h>
 
-#include "crescendo/kernels/cuda_passes.h"
-#include "crescendo/kernels/instruction_sets.h"
+#include "crescendo/kernels/cpu/instruction_sets.h"
+#include "crescendo/kernels/cuda/passes.h"
 #include "crescendo/kernels/row_bodies.h"
 
 namespace crescendo::rows {

@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
-#include "crescendo/core/image.h"
 #include "crescendo/data/captions.h"
-#include "crescendo/data/geneval.h"
+#include "crescendo/image/image.h"
+#include "crescendo/metrics/geneval_judge.h"
 
 namespace crescendo {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
-#include "crescendo/data/detector.h"
+#include "crescendo/metrics/shapes_detector.h"
 
 namespace crescendo {
 

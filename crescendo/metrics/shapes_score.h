@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "crescendo/core/image.h"
 #include "crescendo/core/json.h"
+#include "crescendo/image/image.h"
 
 namespace crescendo {
 

@@ -6,6 +6,17 @@
 
 namespace crescendo {
 
+void ModelConfig::read_older(Json& config) {
+  const auto it = config.find("kind");
+  if (it == config.end()) return;
+  const std::string kind = it->is_string() ? it->get<std::string>() : it->dump();
+  const size_t dash = kind.find('-');
+  check_usage(dash != std::string::npos, "model.kind must be far-class, far-text or mar-class, got '", kind, "'");
+  config.erase(it);
+  config.emplace("order", kind.substr(0, dash));
+  config.emplace("conditioning", kind.substr(dash + 1));
+}
+
 void ModelConfig::validate() const {
   const auto positive = [](const char* name, int64_t value, int64_t most) {
     check(value >= 1 && value <= most, "model: ", name, " must be in 1..", most, ", got ", value);
@@ -47,14 +58,14 @@ ModelConfig model_preset(std::string_view name) {
     names.emplace_back(p.name);
     if (p.name != name) continue;
     ModelConfig c;
-    c.kind = name.starts_with("mar") ? ModelKind::kMarClass : ModelKind::kFarClass;
+    c.order = name.starts_with("mar") ? Order::kMar : Order::kFar;
     c.width = p.width;
     c.encoder_blocks = c.decoder_blocks = p.blocks;
     c.heads = p.heads;
     c.diffusion_blocks = p.diffusion_blocks;
     c.diffusion_width = p.diffusion_width;
     if (p.name == "far-t2i") {
-      c.kind = ModelKind::kFarText;
+      c.conditioning = Conditioning::kText;
       c.buffer_size = c.classes = 0;
       c.head_dim = 64;
       c.text_hidden = 1536;

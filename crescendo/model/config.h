@@ -11,10 +11,13 @@
 
 namespace crescendo {
 
-enum class ModelKind { kFarClass, kFarText, kMarClass };
-constexpr auto enum_table(ModelKind) {
-  return std::array{EnumName{ModelKind::kFarClass, "far-class"}, EnumName{ModelKind::kFarText, "far-text"},
-                    EnumName{ModelKind::kMarClass, "mar-class"}};
+// In what order a picture is generated.
+enum class Order { kFar, kMar };
+constexpr auto enum_table(Order) { return std::array{EnumName{Order::kFar, "far"}, EnumName{Order::kMar, "mar"}}; }
+// What a picture is generated from.
+enum class Conditioning { kClass, kText };
+constexpr auto enum_table(Conditioning) {
+  return std::array{EnumName{Conditioning::kClass, "class"}, EnumName{Conditioning::kText, "text"}};
 }
 
 // What the head was trained to predict: the latent itself, or the next level's low-pass of it.
@@ -24,7 +27,8 @@ constexpr auto enum_table(Target) {
 }
 
 struct ModelConfig {
-  ModelKind kind = ModelKind::kFarClass;
+  Order order = Order::kFar;
+  Conditioning conditioning = Conditioning::kClass;
   int64_t width = 768;  // D
   int64_t encoder_blocks = 12;
   int64_t decoder_blocks = 12;
@@ -45,12 +49,13 @@ struct ModelConfig {
   int64_t text_length = 0;  // N
   // How it was trained, which changes no shape but how it should be sampled.
   bool masked = true;         // with masks
-  int64_t visible_level = 0;  // of masks by level (hidden_at_level in order/plan.h); 0: of other masks
+  int64_t visible_level = 0;  // with masks by level (hidden_at_level in order/masks.h); 0: with other masks
   Target predicts = Target::kClean;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
-    v("kind", s.kind, "far-class, far-text or mar-class");
+    v("order", s.order, "order of generation: far or mar");
+    v("conditioning", s.conditioning, "class or text");
     v("width", s.width, "width of the transformer");
     v("encoder_blocks", s.encoder_blocks, "transformer blocks in the encoder");
     v("decoder_blocks", s.decoder_blocks, "transformer blocks in the decoder");
@@ -77,13 +82,17 @@ struct ModelConfig {
       "what it was trained to predict: clean (the latent itself) or next-level (its next low-pass)");
   }
 
+  // Configs of before 0.2 have "kind": "far-class", "far-text" or "mar-class".
+  static void read_older(Json& config);
+
   int64_t grid_height() const { return latent_height / patch; }
   int64_t grid_width() const { return latent_width / patch; }
   int64_t tokens() const { return grid_height() * grid_width(); }             // L
   int64_t token_channels() const { return latent_channels * patch * patch; }  // channels of a token
   int64_t attention_width() const { return heads * (head_dim ? head_dim : width / heads); }
-  bool is_text() const { return kind == ModelKind::kFarText; }
-  bool level_input() const { return kind != ModelKind::kMarClass; }
+  bool is_text() const { return conditioning == Conditioning::kText; }
+  bool level_input() const { return order != Order::kMar; }
+  std::string kind() const { return enum_name(order) + "-" + enum_name(conditioning); }  // "far-class"
   // Throws where sizes contradict each other.
   void validate() const;
 };

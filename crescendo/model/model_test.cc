@@ -16,6 +16,7 @@ using test::error_of;
 using test::lively_model;
 using test::relative_l2;
 using test::tiny_config;
+using test::tiny_text_config;
 
 Tensor draw(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed));
@@ -54,8 +55,8 @@ TEST(Backbone, MatchesThePublishedTextModel) {
 }
 
 TEST(Backbone, PackedIsTheSame) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
-    const auto model = lively_model(tiny_config(kind));
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
+    const auto model = lively_model(sizes);
     const Backbone packed = model->backbone().prepared(Products::kPacked);
     const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const Tensor some = draw({3, 16}, 2) > 0;
@@ -75,8 +76,8 @@ TEST(Backbone, PackedIsTheSame) {
 
 // Wide enough, and with rows enough, for its products to go by that where the processor makes it pay.
 TEST(Backbone, ByStrassensAlgorithmIsTheSame) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
-    ModelConfig config = tiny_config(kind);
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
+    ModelConfig config = sizes;
     config.width = 512;
     const auto model = FarModel::random(config, 1);
     const Backbone other = model->backbone().prepared(Products::kStrassen);
@@ -89,8 +90,8 @@ TEST(Backbone, ByStrassensAlgorithmIsTheSame) {
 }
 
 TEST(Backbone, InInt8IsNear) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
-    const auto model = lively_model(tiny_config(kind));
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
+    const auto model = lively_model(sizes);
     const Backbone packed = model->backbone().prepared(Products::kInt8);
     const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const at::NoGradGuard no_grad;
@@ -103,14 +104,13 @@ TEST(Backbone, InInt8IsNear) {
 
 // A batch whose rows hide different numbers of tokens pads the shorter ones; every row must come out as it does alone.
 TEST(Backbone, UnevenMasksEqualRowsAlone) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
-    const auto model = lively_model(tiny_config(kind));
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
+    const auto model = lively_model(sizes);
     const Backbone& backbone = model->backbone();
     const std::vector<int64_t> hidden{0, 5, 15, 16, 9};
     const Tensor tokens = draw({5, 16, 2}, 1);
-    const Tensor condition = kind == ModelKind::kFarText
-                                 ? backbone.text_condition(draw({5, 5, 6}, 2))
-                                 : backbone.class_condition(at::tensor({0, 1, 2, 1, 0}, at::kLong));
+    const Tensor condition = sizes.is_text() ? backbone.text_condition(draw({5, 5, 6}, 2))
+                                             : backbone.class_condition(at::tensor({0, 1, 2, 1, 0}, at::kLong));
     const Tensor order = draw({5, 16}, 3).argsort(1, /*descending=*/false);
     const Tensor missing = order < at::tensor(hidden, at::kLong).unsqueeze(1);
     const TokenMask mask = TokenMask::of(missing);
@@ -124,7 +124,7 @@ TEST(Backbone, UnevenMasksEqualRowsAlone) {
       EXPECT_EQ(own.visible, 16 - hidden[static_cast<size_t>(b)]);
       const Tensor alone = backbone.forward(tokens.slice(0, b, b + 1), condition.slice(0, b, b + 1), own);
       EXPECT_LT(relative_l2(z[b], alone[0]), 1e-5)
-          << enum_name(kind) << ", " << hidden[static_cast<size_t>(b)] << " hidden";
+          << sizes.kind() << ", " << hidden[static_cast<size_t>(b)] << " hidden";
     }
   }
 }
@@ -143,11 +143,11 @@ TEST(Backbone, HiddenTokensAreNotSeen) {
 }
 
 TEST(Backbone, ConditionAndDropoutMatter) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
-    const auto model = lively_model(tiny_config(kind));
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
+    const auto model = lively_model(sizes);
     const Backbone& backbone = model->backbone();
     const Tensor tokens = draw({1, 16, 2}, 1);
-    const bool text = kind == ModelKind::kFarText;
+    const bool text = sizes.is_text();
     const Tensor one =
         text ? backbone.text_condition(draw({1, 5, 6}, 2)) : backbone.class_condition(at::tensor({0}, at::kLong));
     const Tensor two =
@@ -167,8 +167,8 @@ TEST(Backbone, ConditionAndDropoutMatter) {
 }
 
 // Two blocks in encoder and decoder, in which all branches answer zero but those whose last layer ends as `kept` says.
-std::unique_ptr<FarModel> with_branches(ModelKind kind, const std::string& kept) {
-  ModelConfig config = tiny_config(kind);
+std::unique_ptr<FarModel> with_branches(const ModelConfig& sizes, const std::string& kept) {
+  ModelConfig config = sizes;
   config.encoder_blocks = config.decoder_blocks = 2;
   auto model = lively_model(config);
   for (const auto& [name, p] : model->params().items())
@@ -186,13 +186,13 @@ Tensor dropped(const FarModel& model, const BackboneDropout& dropout) {
 
 TEST(Backbone, DropoutActsInEveryBranch) {
   const at::NoGradGuard no_grad;
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText}) {
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
     const std::vector<std::string> branches =
-        kind == ModelKind::kFarText ? std::vector<std::string>{"attn1.to_out.0", "attn2.to_out.0", "ff.net.2"}
-                                    : std::vector<std::string>{"attn.proj", "mlp.fc2"};
+        sizes.is_text() ? std::vector<std::string>{"attn1.to_out.0", "attn2.to_out.0", "ff.net.2"}
+                        : std::vector<std::string>{"attn.proj", "mlp.fc2"};
     for (const char* block : {"encoder_blocks.0.", "encoder_blocks.1.", "decoder_blocks.0.", "decoder_blocks.1."})
       for (const std::string& branch : branches) {
-        const auto model = with_branches(kind, block + branch);
+        const auto model = with_branches(sizes, block + branch);
         const Tensor z = dropped(*model, {});
         const bool attention = branch.starts_with("attn");
         EXPECT_EQ(relative_l2(dropped(*model, {0.5, 0}), z) > 1e-3, attention) << block << branch;
@@ -205,14 +205,13 @@ TEST(Backbone, DropoutActsInEveryBranch) {
 // hidden channels do not touch, what is dropped is the branch itself: in class models.
 TEST(Backbone, DropoutActsWithinTheMlp) {
   const at::NoGradGuard no_grad;
-  for (const auto& [kind, last] :
-       {std::pair{ModelKind::kFarClass, "mlp.fc2"}, std::pair{ModelKind::kFarText, "ff.net.2"}}) {
+  for (const auto& [sizes, last] : {std::pair{tiny_config(), "mlp.fc2"}, std::pair{tiny_text_config(), "ff.net.2"}}) {
     const std::string name = std::string("decoder_blocks.1.") + last;
-    const auto model = with_branches(kind, name), without = with_branches(kind, "none");
+    const auto model = with_branches(sizes, name), without = with_branches(sizes, "none");
     const Tensor weight = model->params().map().at(name + ".weight"), bias = model->params().map().at(name + ".bias");
     const Tensor kept = weight.clone();
     weight.zero_();
-    EXPECT_EQ(relative_l2(dropped(*model, {0, 0.5}), dropped(*model, {})) > 1e-3, kind == ModelKind::kFarClass);
+    EXPECT_EQ(relative_l2(dropped(*model, {0, 0.5}), dropped(*model, {})) > 1e-3, !sizes.is_text());
     weight.select(1, 0).copy_(kept.select(1, 0));
     bias.zero_();
     const Tensor gone = (dropped(*model, {0, 0.5}) - dropped(*without, {})).abs().amax({1}).eq(0);  // (L)
@@ -222,7 +221,7 @@ TEST(Backbone, DropoutActsWithinTheMlp) {
 }
 
 TEST(Backbone, ErrorsSayWhatIsWrong) {
-  const auto classes = FarModel::random(tiny_config(), 1), text = FarModel::random(tiny_config(ModelKind::kFarText), 1);
+  const auto classes = FarModel::random(tiny_config(), 1), text = FarModel::random(tiny_text_config(), 1);
   EXPECT_CONTAINS(error_of([&] {
                     classes->backbone().text_condition(at::zeros({1, 5, 6}));
                   }),
@@ -322,32 +321,32 @@ TEST(ModelConfig, ErrorsNameTheSize) {
   EXPECT_CONTAINS(error([](ModelConfig& c) { c.patch = 3; }), "patch 3 does not divide the latent 16 x 16");
   EXPECT_CONTAINS(error([](ModelConfig& c) { c.buffer_size = 0; }), "buffer_size must be in 1..4096, got 0");
   EXPECT_CONTAINS(error([](ModelConfig& c) { c.encoder_blocks = -1; }), "encoder_blocks and decoder_blocks");
-  EXPECT_CONTAINS(error([](ModelConfig& c) { c.kind = ModelKind::kFarText; }),
+  EXPECT_CONTAINS(error([](ModelConfig& c) { c.conditioning = Conditioning::kText; }),
                   "text_hidden must be in 1..65536, got 0");
   EXPECT_CONTAINS(error([](ModelConfig& c) {
-                    c = tiny_config(ModelKind::kFarText);
+                    c = tiny_text_config();
                     c.buffer_size = 4;
                   }),
                   "buffer_size must be 0, got 4");
   EXPECT_CONTAINS(error([](ModelConfig& c) { c.visible_level = 17; }), "visible_level must be in 0..16, got 17");
   EXPECT_CONTAINS(error([](ModelConfig& c) {
-                    c.kind = ModelKind::kMarClass;
+                    c.order = Order::kMar;
                     c.predicts = Target::kNextLevel;
                   }),
                   "MAR has no frequency levels");
   ModelConfig().validate();
-  tiny_config(ModelKind::kFarText).validate();
+  tiny_text_config().validate();
   EXPECT_CONTAINS(test::usage_error_of([] { model_preset("far-x"); }),
                   "no model preset 'far-x'; there are far-b, far-l, far-h, far-t2i, mar-b");
 }
 
 TEST(ModelConfig, RoundTripsThroughJson) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText, ModelKind::kMarClass}) {
-    const ModelConfig c = tiny_config(kind);
+  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar)}) {
+    const ModelConfig c = sizes;
     ModelConfig back;
     value_from_json(back, Json::parse(value_to_json(c).dump()), "config");
     EXPECT_TRUE(fields_equal(back, c));
-    EXPECT_EQ(back.kind, kind);
+    EXPECT_EQ(back.kind(), sizes.kind());
   }
   // What an older file does not say.
   ModelConfig old;

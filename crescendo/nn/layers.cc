@@ -6,10 +6,10 @@
 #include <cmath>
 
 #include "crescendo/core/torch_compat.h"
-#include "crescendo/kernels/attention.h"
-#include "crescendo/kernels/packed_weight.h"
+#include "crescendo/kernels/cpu/attention.h"
+#include "crescendo/kernels/cpu/packed_weight.h"
+#include "crescendo/kernels/cpu/strassen.h"
 #include "crescendo/kernels/row_passes.h"
-#include "crescendo/kernels/strassen.h"
 
 namespace crescendo {
 

@@ -19,8 +19,8 @@ struct Dropout {
 };
 
 // How a CPU computes a layer's products without gradients other than by LibTorch: with a packed copy of the weight
-// (kernels/packed_weight.h), or one in int8; or from the weight itself by Strassen's algorithm where the product is
-// large enough for that (kernels/strassen.h).
+// (kernels/cpu/packed_weight.h), or one in int8; or from the weight itself by Strassen's algorithm where the product is
+// large enough for that (kernels/cpu/strassen.h).
 enum class Products { kPacked, kInt8, kStrassen };
 
 struct Linear {
@@ -55,7 +55,7 @@ struct LayerNorm {
 
 // softmax(q k^T / sqrt(d)) v with q (B, heads, N, d), k and v (B, heads, M, d). `bias` is added to the scores and
 // broadcasts to (B, heads, N, M). Lengths of zero are legal. Without gradients one pass where there is one: on a CPU in
-// fp32 (kernels/attention.h), on a GPU LibTorch's own.
+// fp32 (kernels/cpu/attention.h), on a GPU LibTorch's own.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias, Dropout dropout);
 
 // (B, N, heads * d) -> (B, heads, N, d) and back.

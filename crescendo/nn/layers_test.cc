@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "crescendo/kernels/strassen.h"
+#include "crescendo/kernels/cpu/strassen.h"
 #include "tests/support.h"
 
 namespace crescendo {

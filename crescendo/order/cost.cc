@@ -35,29 +35,25 @@ PlanCost plan_cost(const Plan& plan, const ModelConfig& m) {
   const auto tokens = static_cast<double>(m.tokens()), buffer = static_cast<double>(m.buffer_size),
              d = static_cast<double>(m.width);
   const HeadMacs head(m);
-  const bool guided = std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& s) { return s.guidance != 1; });
+  const bool guided = std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& s) { return s.head.guided(); });
   PlanCost cost;
-  for (size_t k = 0; k < plan.steps.size(); ++k) {
-    const Step& step = plan.steps[k];
-    const int64_t next = k + 1 < plan.steps.size() ? plan.steps[k + 1].masked : 0;
-    const double visible = tokens - static_cast<double>(step.masked), inner = static_cast<double>(step.inner_steps);
+  for (int64_t k = 0; k < plan.size(); ++k) {
+    const Step& step = plan.steps[static_cast<size_t>(k)];
+    const double visible = tokens - static_cast<double>(step.masked),
+                 inner = static_cast<double>(step.head.spacing.steps);
     const double seen = buffer + visible;
     const double encoder =
         2 * (tokens * static_cast<double>(m.token_channels()) * d + blocks_macs(m, m.encoder_blocks, seen));
     const double decoder = 2 * (seen * d * d + blocks_macs(m, m.decoder_blocks, buffer + tokens));
-    double read = tokens;
-    if (plan.keep_predicted)
-      read = static_cast<double>(step.masked - next);
-    else if (!step.filter && next > 0)
-      read = tokens - static_cast<double>(next);
-    const double halves = guided ? 2 : 1, halves_done = step.guidance != 1 ? 2 : 1;
+    const auto [first, end] = places_read(plan, k, m.tokens());
+    const auto read = static_cast<double>(end - first);
+    const double halves = guided ? 2 : 1, halves_done = step.head.guided() ? 2 : 1;
     cost.written.encoder += halves * encoder;
     cost.written.decoder += halves * decoder;
-    cost.written.head += 2 * halves * (plan.keep_predicted ? read : tokens) * inner *
+    cost.written.head += 2 * halves * (plan.order == Order::kMar ? read : tokens) * inner *
                          (head.time + head.condition + head.blocks + head.ends + head.last_modulation);
-    const double asked = step.kept_difference ? 1 : halves_done;
-    cost.done.encoder += asked * encoder;
-    cost.done.decoder += asked * decoder;
+    cost.done.encoder += halves_done * encoder;
+    cost.done.decoder += halves_done * decoder;
     cost.done.head +=
         2 * (inner * head.time +
              halves_done * read * (head.condition + inner * (head.blocks + head.ends + head.folded_modulation)));

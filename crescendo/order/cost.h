@@ -17,8 +17,8 @@ struct PlanCost {
   // As the published code computes it: every token at every inner step, with its time and condition, and both halves
   // wherever guidance is asked for at all.
   PlanWork written;
-  // As sample() does: time once for all rows, the condition once an outer step, no unconditional half at scale 1, only
-  // tokens that somebody reads, and on a CPU the last layer's shift folded into its product.
+  // As the sampling loops do: time once for all rows, the condition once an outer step, no unconditional half at scale
+  // 1, only tokens that somebody reads, and on a CPU the last layer's shift folded into its product.
   PlanWork done;
 };
 

@@ -7,10 +7,9 @@ namespace {
 
 PlanCost cost_of(const char* size, const char* preset, double inner = 0) {
   const ModelConfig model = model_preset(size);
-  SamplerOptions o;
-  o.preset = preset;
-  if (inner > 0) o.diffusion_steps = {static_cast<int64_t>(inner)};
-  return plan_cost(make_plan(o, model), model);
+  Json asked = {{"preset", preset}};
+  if (inner > 0) asked["diffusion_steps"] = {static_cast<int64_t>(inner)};
+  return plan_cost(make_plan(resolve_sampler(asked, model), model), model);
 }
 
 // TFLOP of FAR's published sampler by an independent count: 512 rows of 35.70, 20.24 and 20.50 million multiply-adds in
@@ -46,29 +45,9 @@ TEST(Cost, WhatIsSpared) {
   }
 }
 
-// Ten outer steps, nine of them guided: ten passes with the condition and nine without, or five where every other
-// difference is kept. The head evaluates both halves all the same.
-TEST(Cost, KeptDifferencesSpareTheTransformer) {
-  const ModelConfig model = model_preset("far-b");
-  SamplerOptions o;
-  const PlanCost every = plan_cost(make_plan(o, model), model);
-  o.cfg_refresh = 2;
-  const PlanCost kept = plan_cost(make_plan(o, model), model);
-  o.mask = MaskMode::kOff;
-  const double unmasked = plan_cost(make_plan(o, model), model).done.decoder;
-  o.cfg_refresh = 1;
-  EXPECT_NEAR(unmasked / plan_cost(make_plan(o, model), model).done.decoder, 15.0 / 19, 1e-9);
-  EXPECT_LT(kept.done.encoder, every.done.encoder);
-  EXPECT_EQ(kept.done.head, every.done.head);
-  EXPECT_EQ(kept.written.total(), every.written.total());
-}
-
 TEST(Cost, MarPredictsEachTokenOnce) {
   const ModelConfig model = model_preset("mar-b");
-  SamplerOptions o;
-  o.preset = "mar";
-  o.cfg = 1;
-  const PlanCost c = plan_cost(make_plan(o, model), model);
+  const PlanCost c = plan_cost(make_plan(resolve_sampler({{"cfg", 1}}, model), model), model);
   // 256 tokens in 64 steps of 100 evaluations each: as many rows as one pass over all tokens.
   const double row =
       2 * (256 * 1024 + 1024 * 1024 + 768 * 1024 + 6 * 5 * 1024 * 1024 + 3 * 16 * 1024 + 2 * 1024 * 1024);

@@ -1,102 +1,25 @@
-// The training objective of FAR and MAR (paper, sections 4.2 and 4.3), every choice a parameter.
+// The training objective (paper, sections 4.2 and 4.3): latents and conditions of a batch -> loss.
 //
 //   level i, mask of ratio in [r_i, 1]  ->  z = backbone(lowpass(x, i) visible)  ->  w_i (mse + vb) of the head on x
 //
-// While sampling, x is the model's own last prediction. With input_noise the transformer learns to mend what is wrong
-// in it (conditioning augmentation: Ho et al. 2022, Cascaded diffusion models, section 4) where it otherwise learns to
-// copy.
-//
-// All that is random about an image is drawn from its own stream, so a batch may be split in any way.
+// far_loss (far.h) and mar_loss (mar.h) state it; here is what they share. All that is random about an image is drawn
+// from its own stream, so a batch may be split in any way.
 #pragma once
 
+#include <vector>
+
 #include "crescendo/model/far_model.h"
+#include "crescendo/order/objective_options.h"
+#include "crescendo/spectral/lowpass.h"
 
 namespace crescendo {
 
-enum class LevelDraw { kImage, kBatch };
-constexpr auto enum_table(LevelDraw) {
-  return std::array{EnumName{LevelDraw::kImage, "image"}, EnumName{LevelDraw::kBatch, "batch"}};
-}
-enum class MaskDraw { kOff, kUniform, kTruncatedNormal, kCosine };
-constexpr auto enum_table(MaskDraw) {
-  return std::array{EnumName{MaskDraw::kOff, "off"}, EnumName{MaskDraw::kUniform, "uniform"},
-                    EnumName{MaskDraw::kTruncatedNormal, "truncated-normal"}, EnumName{MaskDraw::kCosine, "cosine"}};
-}
-enum class LossOver { kAll, kMasked };
-constexpr auto enum_table(LossOver) {
-  return std::array{EnumName{LossOver::kAll, "all"}, EnumName{LossOver::kMasked, "masked"}};
-}
-
-// The defaults are the paper's.
-struct ObjectiveOptions {
-  Target target = Target::kClean;
-  LevelDraw level_draw = LevelDraw::kImage;
-  double level_power = 1.0;
-  MaskDraw mask = MaskDraw::kUniform;
-  double mask_min_low = 0.7;
-  double mask_min_high = 0.0;
-  int64_t visible_level = 0;
-  bool level_weight = true;
-  LossOver loss_over = LossOver::kAll;
-  double posterior_std = 1.0;
-  double input_noise = 0.0;
-  int64_t diffusion_batch_mul = 4;
-  double timestep_power = 1.0;
-  double terminal_share = 0.0;
-  double terminal_weight = 1.0;
-  double vb_weight = 1.0;
-  double label_dropout = 0.1;
-  double attention_dropout = 0.1;
-  double projection_dropout = 0.1;
-
-  template <class Self, class V>
-  static void fields(Self& s, V&& v) {
-    v("target", s.target, "clean (the latent itself, DMS) or next-level (its next low-pass, the ablation)");
-    v("level_draw", s.level_draw, "a level per image or one per batch");
-    v("level_power", s.level_power, "levels are drawn as F u^power, u uniform; above 1 favours low levels");
-    v("mask", s.mask,
-      "how the mask ratio is drawn from [r_i, 1]: off, uniform, truncated-normal (mean 1, std 0.25), or cosine (r_i "
-      "unused: as many tokens as the sampler hides at level i)");
-    v("mask_min_low", s.mask_min_low, "r_i at the lowest level");
-    v("mask_min_high", s.mask_min_high, "r_i at the highest level; linear between");
-    v("visible_level", s.visible_level,
-      "with cosine: level from which on no token is hidden, while sampling, too; 0 is F");
-    v("level_weight", s.level_weight, "weight the loss by 1 + sin(pi/2 i/F), i being the level predicted");
-    v("loss_over", s.loss_over, "all tokens, or the masked ones only (MAR)");
-    v("posterior_std", s.posterior_std,
-      "standard deviation with which latents are drawn, as a share of that of the tokenizer's posterior; 0 takes its "
-      "mean");
-    v("input_noise", s.input_noise,
-      "noise on the latent before its low-pass becomes the input, of a standard deviation drawn from [0, input_noise] "
-      "per image; the target stays clean");
-    v("diffusion_batch_mul", s.diffusion_batch_mul, "draws of (t, noise) per token");
-    v("timestep_power", s.timestep_power, "t is drawn as 1000 u^(1/power), u uniform; above 1 favours high noise");
-    v("terminal_share", s.terminal_share,
-      "share of draws moved to the last timestep, 999, where a sampler starts and multiplies an error in eps by "
-      "hundreds");
-    v("terminal_weight", s.terminal_weight, "weight of the squared error in eps at the last timestep");
-    v("vb_weight", s.vb_weight, "weight of the variational bound that trains the variance");
-    v("label_dropout", s.label_dropout, "share of images trained without their condition");
-    v("attention_dropout", s.attention_dropout, "dropout on attention weights");
-    v("projection_dropout", s.projection_dropout, "dropout on projections and in the MLP");
-  }
-  void validate() const;
+struct ObjectiveBatch {
+  Tensor latents;                     // (B, C, H, W) in scaled units
+  Tensor condition;                   // (B, *, D) from the model, with gradient
+  std::vector<uint64_t> image_seeds;  // a stream for each image
+  uint64_t batch_seed = 0;            // the stream of what is drawn once per batch
 };
-
-// The paper's, and what the released code does: of class models, and of the text model. What the paper does not state
-// is as in the code.
-ObjectiveOptions paper_objective();
-ObjectiveOptions published_objective();
-ObjectiveOptions paper_text_objective();
-ObjectiveOptions published_text_objective();
-
-// The model's visible_level after training with these masks: 0 unless they follow the cosine.
-int64_t trained_visible_level(const ObjectiveOptions& options, int64_t levels);
-
-// w_i = 1 + sin(pi/2 i/F), where i = level + 1 is the level predicted from input `level`.
-double level_weight(int64_t level, int64_t levels);
-// The low end r_i of the mask ratio.
-double mask_ratio_min(const ObjectiveOptions& options, int64_t level, int64_t levels);
 
 struct ObjectiveResult {
   Tensor loss;        // () mean over the batch, weighted
@@ -105,10 +28,29 @@ struct ObjectiveResult {
   Tensor missing;     // (B, L) bool, CPU: hidden from the encoder; undefined without masks
 };
 
-// latents (B, C, H, W) in scaled units; condition (B, *, D) from the model with gradient; image_seeds: one stream each;
-// batch_seed names the stream of what is drawn once per batch.
+// By the model's order of generation.
 ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& options, const Lowpass& lowpass,
-                          const Tensor& latents, const Tensor& condition, const std::vector<uint64_t>& image_seeds,
-                          uint64_t batch_seed);
+                          const ObjectiveBatch& batch);
+
+// w_i = 1 + sin(pi/2 i/F), where i = level + 1 is the level predicted from input `level`.
+double level_weight(int64_t level, int64_t levels);
+
+//----------------------------------------------------------------------------
+// The parts of a loss.
+
+// A level for each image: (B) int64, on the CPU.
+Tensor draw_levels(const ObjectiveOptions& options, int64_t levels, const ObjectiveBatch& batch);
+// Which tokens are hidden, for masks drawn at these levels: (B, L) bool, on the CPU; undefined without masks.
+Tensor draw_missing(const ObjectiveOptions& options, const ModelConfig& model, const Tensor& levels,
+                    const ObjectiveBatch& batch);
+// The latents with the noise of options.input_noise.
+Tensor noised_latents(const ObjectiveOptions& options, const ObjectiveBatch& batch);
+// The transformer's answer to tokens (B, L, C), with dropout, and without the condition for a share of the images:
+// z (B, L, D).
+Tensor conditions_of(const FarModel& model, const ObjectiveOptions& options, const Tensor& tokens,
+                     const Tensor& missing, const ObjectiveBatch& batch);
+// The head's loss on the target tokens (B, L, C) for draws of (t, noise), over all tokens or the hidden ones: (B).
+Tensor loss_of(const FarModel& model, const ObjectiveOptions& options, const Tensor& z, const Tensor& levels,
+               const Tensor& target, const Tensor& missing, const ObjectiveBatch& batch);
 
 }  // namespace crescendo

@@ -12,6 +12,7 @@
 #include "crescendo/core/rng.h"
 #include "crescendo/core/torch_compat.h"
 #include "crescendo/diffusion/gaussian.h"
+#include "crescendo/order/masks.h"
 #include "crescendo/order/plan.h"
 #include "tests/support.h"
 #include "tests/tiny_model.h"
@@ -22,6 +23,7 @@ namespace {
 using test::lively_model;
 using test::relative_l2;
 using test::tiny_config;
+using test::tiny_text_config;
 
 Tensor normal(at::IntArrayRef shape, uint64_t seed) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed));
@@ -56,8 +58,11 @@ struct Batch {
   // Of images begin..end.
   ObjectiveResult part(const ObjectiveOptions& o, int64_t begin, int64_t end, uint64_t batch_seed = 5) const {
     const auto all = seeds(latents.size(0));
-    return objective(*model, o, lowpass, latents.slice(0, begin, end), condition().slice(0, begin, end),
-                     {all.begin() + begin, all.begin() + end}, batch_seed);
+    return objective(*model, o, lowpass,
+                     {latents.slice(0, begin, end),
+                      condition().slice(0, begin, end),
+                      {all.begin() + begin, all.begin() + end},
+                      batch_seed});
   }
   ObjectiveResult operator()(const ObjectiveOptions& o, uint64_t batch_seed = 5) const {
     return part(o, 0, latents.size(0), batch_seed);
@@ -124,7 +129,7 @@ void expect_reference(const ModelConfig& config, const ObjectiveOptions& o) {
     const double expected = reference_loss(batch, o, b, result);
     EXPECT_NEAR(result.image_loss[b].item<double>(), expected, 1e-4 * expected) << "image " << b;
     const auto level = result.levels[b].item<int64_t>();
-    const bool weight = o.level_weight && config.kind != ModelKind::kMarClass;
+    const bool weight = o.level_weight && config.order != Order::kMar;
     weighted += expected * (weight ? 1 + std::sin(std::numbers::pi / 2 * static_cast<double>(level + 1) / 4) : 1) / 4;
   }
   EXPECT_NEAR(result.loss.item<double>(), weighted, 1e-4 * weighted);
@@ -132,7 +137,7 @@ void expect_reference(const ModelConfig& config, const ObjectiveOptions& o) {
 
 TEST(Objective, IsTheSumOverTokensAndDraws) {
   expect_reference(tiny_config(), plain());
-  expect_reference(tiny_config(ModelKind::kFarText), plain(published_objective()));
+  expect_reference(tiny_text_config(), plain(published_objective()));
 }
 
 TEST(Objective, NoiseOnTheInputAlone) {
@@ -178,7 +183,7 @@ TEST(Objective, LossOverMaskedTokensAlone) {
   o.loss_over = LossOver::kMasked;
   expect_reference(tiny_config(), o);
   o.mask_min_low = o.mask_min_high = 0.7;
-  expect_reference(tiny_config(ModelKind::kMarClass), o);
+  expect_reference(tiny_config(Order::kMar), o);
 }
 
 // The level after the highest is the image itself, so the ablation differs from the paper below it only.
@@ -391,12 +396,10 @@ TEST(Objective, CosineMasksAreTheSamplers) {
     EXPECT_EQ(model.visible_level, visible_level ? visible_level : 8);
     const Shares s(o);
     for (const int64_t steps : {1, 2, 3, 5, 8}) {
-      SamplerOptions sampler;
-      sampler.steps = steps;
-      for (const Step& step : make_plan(sampler, model).steps) {
-        const Tensor share = s.at_level(static_cast<int64_t>(step.level));
-        EXPECT_EQ(share.min().item<double>(), static_cast<double>(step.masked) / 16) << step.level;
-        EXPECT_EQ(share.max().item<double>(), static_cast<double>(step.masked) / 16) << step.level;
+      for (const Step& step : make_plan(resolve_sampler({{"steps", steps}}, model), model).steps) {
+        const Tensor share = s.at_level(static_cast<int64_t>(step.head.level));
+        EXPECT_EQ(share.min().item<double>(), static_cast<double>(step.masked) / 16) << step.head.level;
+        EXPECT_EQ(share.max().item<double>(), static_cast<double>(step.masked) / 16) << step.head.level;
       }
     }
   }
@@ -407,8 +410,8 @@ TEST(Objective, CosineMasksAreTheSamplers) {
 TEST(Objective, TheSamplerHidesNothingThatTrainingDoesNot) {
   ModelConfig model;
   model.visible_level = 16;
-  for (const Step& step : make_plan({}, model).steps)
-    EXPECT_EQ(step.masked, hidden_at_level(256, static_cast<int64_t>(step.level), 16)) << step.level;
+  for (const Step& step : make_plan(resolve_sampler(Json::object(), model), model).steps)
+    EXPECT_EQ(step.masked, hidden_at_level(256, static_cast<int64_t>(step.head.level), 16)) << step.head.level;
 }
 
 TEST(Objective, MaskOffHidesNothing) {
@@ -453,8 +456,8 @@ TensorMap gradients(const Batch& batch, const ObjectiveOptions& o) {
 }
 
 TEST(Objective, GradientReachesEveryParameter) {
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kFarText, ModelKind::kMarClass}) {
-    const Batch batch(12, tiny_config(kind));
+  for (const ModelConfig& config : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar)}) {
+    const Batch batch(12, config);
     ObjectiveOptions o = plain();
     o.mask_min_low = 0.3;
     o.label_dropout = 0.5;

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
@@ -16,19 +17,8 @@ using test::lively_model;
 using test::relative_l2;
 using test::tiny_config;
 
-SamplerOptions tiny_options() {
-  SamplerOptions o;
-  o.diffusion_steps = {3, 6};
-  o.cfg = 2;
-  return o;
-}
-
-Plan tiny_plan(
-    const ModelConfig& config, void (*change)(SamplerOptions&) = [](SamplerOptions&) {}) {
-  SamplerOptions o = tiny_options();
-  if (config.kind == ModelKind::kMarClass) o.preset = "mar";
-  change(o);
-  return make_plan(o, config);
+Plan tiny_plan(const ModelConfig& config, const Json& asked = Json::object()) {
+  return make_plan(resolve_sampler(merge_asked({{"diffusion_steps", {3, 6}}, {"cfg", 2}}, asked), config), config);
 }
 
 SeededNoise noise_of(const FarModel& model, const std::vector<uint64_t>& seeds) {
@@ -48,24 +38,14 @@ Tensor sample_classes(const FarModel& model, const Plan& plan, const std::vector
 
 TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   const auto far = lively_model(tiny_config());
-  const auto mar = lively_model(tiny_config(ModelKind::kMarClass));
-  const auto mask_off = [](SamplerOptions& o) { o.mask = MaskMode::kOff; };
-  const auto ddim = [](SamplerOptions& o) { o.solver = Solver::kDdim; };
-  const auto drafts = [](SamplerOptions& o) {
-    o.solver = Solver::kDpm2m;
-    o.draft_timestep = 500;
-  };
-  const auto noisy = [](SamplerOptions& o) {
-    o.solver = Solver::kDpm2mSde;
-    o.end_timestep = std::vector<int64_t>{200, 40};
-    o.cfg_refresh = 2;
-  };
-  const auto five = [](SamplerOptions& o) { o.steps = 5; };
+  const auto mar = lively_model(tiny_config(Order::kMar));
+  const Json mask_off = {{"mask", false}}, ddim = {{"solver", "ddim"}}, five = {{"steps", 5}};
+  const Json noisy = {{"solver", "dpmpp-2m-sde"}, {"end_timestep", 40}};
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
       {"masks, ddpm", far.get(), tiny_plan(far->config())},
       {"no masks, ddpm", far.get(), tiny_plan(far->config(), mask_off)},
       {"masks, ddim", far.get(), tiny_plan(far->config(), ddim)},
-      {"masks, dpmpp-2m, drafts", far.get(), tiny_plan(far->config(), drafts)},
+      {"masks, dpmpp-2m", far.get(), tiny_plan(far->config(), {{"solver", "dpmpp-2m"}})},
       {"masks, dpmpp-2m-sde", far.get(), tiny_plan(far->config(), noisy)},
       {"mar", mar.get(), tiny_plan(mar->config(), five)}};
   for (const auto& [name, model, plan] : cases) {
@@ -84,9 +64,8 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
 // Images of one class begin alike, with guidance from the first step on also those without condition: what is computed
 // once for several is what each has alone, and the plain path computes it for each.
 TEST(SampleProperties, ImagesOfOneConditionShareTheirFirstStep) {
-  const auto constant = [](SamplerOptions& o) { o.cfg_schedule = CfgSchedule::kConstant; };
-  const auto mask_off = [](SamplerOptions& o) { o.mask = MaskMode::kOff; };
-  const auto far = lively_model(tiny_config()), mar = lively_model(tiny_config(ModelKind::kMarClass));
+  const Json constant = {{"cfg_schedule", "constant"}}, mask_off = {{"mask", false}};
+  const auto far = lively_model(tiny_config()), mar = lively_model(tiny_config(Order::kMar));
   for (const auto& [model, plan] :
        std::vector<std::pair<const FarModel*, Plan>>{{far.get(), tiny_plan(far->config())},
                                                      {far.get(), tiny_plan(far->config(), constant)},
@@ -105,23 +84,18 @@ TEST(SampleProperties, ImagesOfOneConditionShareTheirFirstStep) {
 // fixtures: the first four latents, then mean and root mean square of all. The lively model's answers are large.
 TEST(SampleProperties, GoldenNumbers) {
   const auto far = lively_model(tiny_config());
-  const auto mar = lively_model(tiny_config(ModelKind::kMarClass));
+  const auto mar = lively_model(tiny_config(Order::kMar));
   const auto expect_numbers = [](const Tensor& latents, const std::vector<double>& expected) {
     const Tensor x = latents.reshape({-1}).to(at::kDouble);
     const Tensor got = at::cat({x.slice(0, 0, 4), x.mean().view({1}), x.square().mean().sqrt().view({1})});
     EXPECT_LT(relative_l2(got, at::tensor(expected)), 1e-4) << got;
   };
-  SamplerOptions o = tiny_options();
-  expect_numbers(sample_classes(*far, make_plan(o, far->config()), {2}, {77}),
+  expect_numbers(sample_classes(*far, tiny_plan(far->config()), {2}, {77}),
                  {45532.4414, 5595.7202, 18177.1875, -8291.1816, 14824.0473, 26361.8174});
-  o.solver = Solver::kDdim;
-  o.mask = MaskMode::kOff;
-  expect_numbers(sample_classes(*far, make_plan(o, far->config()), {1}, {77}),
+  const Json other = {{"solver", "ddim"}, {"mask", false}};
+  expect_numbers(sample_classes(*far, tiny_plan(far->config(), other), {1}, {77}),
                  {66.3672, 8.7871, 6.0838, -36.6313, -3.9026, 52.3216});
-  o = tiny_options();
-  o.preset = "mar";
-  o.steps = 5;
-  expect_numbers(sample_classes(*mar, make_plan(o, mar->config()), {0}, {77}),
+  expect_numbers(sample_classes(*mar, tiny_plan(mar->config(), {{"steps", 5}}), {0}, {77}),
                  {11618.0312, -6123.7012, 7904.7476, 16368.4873, -9409.9293, 24024.9316});
 }
 
@@ -154,14 +128,14 @@ TEST(SampleProperties, RowsLeftOutDoNotMatter) {
 TEST(SampleProperties, TheNextStepSeesTheFilteredPrediction) {
   const auto model = lively_model(tiny_config());
   const ModelConfig& m = model->config();
-  const Plan plan = tiny_plan(m, [](SamplerOptions& o) { o.mask = MaskMode::kOff; });
+  const Plan plan = tiny_plan(m, {{"mask", false}});
   const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, plan.filter);
   Tensor predicted;
   int64_t steps = 0;
   SampleHooks hooks;
   hooks.on_input = [&](int64_t k, const Tensor& tokens) {
     const Tensor x = unpatchify(tokens, m);
-    const auto level = static_cast<int64_t>(plan.steps[static_cast<size_t>(k)].level);
+    const auto level = static_cast<int64_t>(plan.steps[static_cast<size_t>(k)].head.level);
     EXPECT_LT(relative_l2(x, k ? lowpass(predicted, level) : at::zeros_like(x)), 1e-5) << k;
   };
   hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
@@ -179,10 +153,7 @@ TEST(SampleProperties, TheFilterIsInFp32) {
   const auto model = lively_model(tiny_config());
   model->params().to(at::kCPU, at::kBFloat16);
   const ModelConfig& m = model->config();
-  const Plan plan = tiny_plan(m, [](SamplerOptions& o) {
-    o.mask = MaskMode::kOff;
-    o.start_timestep = 700;
-  });
+  const Plan plan = tiny_plan(m, {{"mask", false}, {"start_timestep", 700}});
   const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, plan.filter);
   Tensor predicted;
   SampleHooks hooks;
@@ -191,7 +162,7 @@ TEST(SampleProperties, TheFilterIsInFp32) {
     return true;
   };
   hooks.on_input = [&](int64_t k, const Tensor& tokens) {
-    const auto level = static_cast<int64_t>(plan.steps[static_cast<size_t>(k)].level);
+    const auto level = static_cast<int64_t>(plan.steps[static_cast<size_t>(k)].head.level);
     if (k > 0) {
       EXPECT_LT(relative_l2(unpatchify(tokens, m), lowpass(predicted, level)), 1e-6) << k;
     }
@@ -204,9 +175,7 @@ TEST(SampleProperties, TheFilterIsInFp32) {
 TEST(SampleProperties, TheFilteredPredictionIsSeen) {
   const auto model = lively_model(tiny_config());
   const ModelConfig& m = model->config();
-  for (const MaskMode mask : {MaskMode::kOn, MaskMode::kOff}) {
-    SamplerOptions o = tiny_options();
-    o.mask = mask;
+  for (const bool mask : {true, false}) {
     Tensor filtered, before = at::zeros({1, 16, 2});
     SampleHooks hooks;
     hooks.on_input = [&](int64_t, const Tensor& tokens) {
@@ -218,7 +187,7 @@ TEST(SampleProperties, TheFilteredPredictionIsSeen) {
       before = patchify(filtered, m.patch);
       EXPECT_TRUE(before.ne(0).any(2).all().item<bool>());
     };
-    EXPECT_TRUE(at::equal(sample_classes(*model, make_plan(o, m), {1}, {9}, hooks), filtered));
+    EXPECT_TRUE(at::equal(sample_classes(*model, tiny_plan(m, {{"mask", mask}}), {1}, {9}, hooks), filtered));
   }
 }
 
@@ -227,9 +196,7 @@ TEST(SampleProperties, AModelOfTheNextLevelIsNotFiltered) {
   ModelConfig config = tiny_config();
   config.predicts = Target::kNextLevel;
   const auto model = lively_model(config);
-  for (const MaskMode mask : {MaskMode::kOn, MaskMode::kOff}) {
-    SamplerOptions o = tiny_options();
-    o.mask = mask;
+  for (const bool mask : {true, false}) {
     Tensor predicted;
     int64_t steps = 0;
     SampleHooks hooks;
@@ -238,13 +205,13 @@ TEST(SampleProperties, AModelOfTheNextLevelIsNotFiltered) {
       if (k == 0) return;
       const Tensor seen = tokens.ne(0).any(2, /*keepdim=*/true);
       EXPECT_TRUE(at::equal(tokens, predicted * seen)) << k;
-      EXPECT_TRUE(mask == MaskMode::kOn || seen.all().item<bool>()) << k;
+      EXPECT_TRUE(mask || seen.all().item<bool>()) << k;
     };
     hooks.on_outer_step = [&](int64_t, const Tensor& latents) {
       predicted = patchify(latents, config.patch).clone();
       return true;
     };
-    sample_classes(*model, make_plan(o, config), {1}, {9}, hooks);
+    sample_classes(*model, tiny_plan(config, {{"mask", mask}}), {1}, {9}, hooks);
     EXPECT_EQ(steps, 4);
   }
 }
@@ -255,7 +222,7 @@ TEST(SampleProperties, LatentsThatAreNotFiniteAreAnError) {
   const auto model = lively_model(tiny_config());
   for (const bool plain : {false, true}) {
     Plan plan = tiny_plan(model->config());
-    plan.steps[1].guidance = 1e38;
+    plan.steps[1].head.guidance = 1e38;
     EXPECT_CONTAINS(error_of([&] { sample_classes(*model, plan, {1}, {3}, {}, {.plain = plain}); }),
                     "NaN or infinite after outer step 2 of 4, whose guidance is 1e+38");
   }
@@ -270,8 +237,8 @@ TEST(SampleProperties, LatentsThatAreNotFiniteAreAnError) {
 
 // MAR keeps what it has predicted and adds tokens until all are there.
 TEST(SampleProperties, MarPredictsEachTokenOnce) {
-  const auto model = lively_model(tiny_config(ModelKind::kMarClass));
-  const Plan plan = tiny_plan(model->config(), [](SamplerOptions& o) { o.steps = 5; });
+  const auto model = lively_model(tiny_config(Order::kMar));
+  const Plan plan = tiny_plan(model->config(), {{"steps", 5}});
   Tensor before = at::zeros({2, 16, 2});
   SampleHooks hooks;
   hooks.on_input = [&](int64_t k, const Tensor& tokens) {
@@ -286,11 +253,8 @@ TEST(SampleProperties, MarPredictsEachTokenOnce) {
 
 TEST(SampleProperties, OneStepIsOnePrediction) {
   const auto model = lively_model(tiny_config());
-  for (const MaskMode mask : {MaskMode::kOn, MaskMode::kOff}) {
-    SamplerOptions o = tiny_options();
-    o.steps = 1;
-    o.mask = mask;
-    const Plan plan = make_plan(o, model->config());
+  for (const bool mask : {true, false}) {
+    const Plan plan = tiny_plan(model->config(), {{"steps", 1}, {"mask", mask}});
     ASSERT_EQ(plan.steps.size(), 1u);
     int64_t evaluations = 0;
     SampleHooks hooks;
@@ -309,19 +273,17 @@ TEST(SampleProperties, OneStepIsOnePrediction) {
 //----------------------------------------------------------------------------
 // Guidance and temperature.
 
-Plan with_guidance(const FarModel& model, double s, void (*change)(SamplerOptions&)) {
-  Plan plan = tiny_plan(model.config(), change);
-  for (Step& step : plan.steps) step.guidance = s;
+Plan with_guidance(const FarModel& model, double s, const Json& asked) {
+  Plan plan = tiny_plan(model.config(), asked);
+  for (Step& step : plan.steps) step.head.guidance = s;
   return plan;
 }
 
 // At exactly 1 the unconditional half is left out; next to 1 it is computed and must count for nothing.
 TEST(SampleProperties, GuidanceOfOneIsNoGuidance) {
   const auto model = lively_model(tiny_config());
-  for (const auto change : {+[](SamplerOptions&) {}, +[](SamplerOptions& o) { o.mask = MaskMode::kOff; }}) {
-    const auto at_s = [&](double s) {
-      return sample_classes(*model, with_guidance(*model, s, change), {0, 1}, {3, 4});
-    };
+  for (const Json& asked : {Json::object(), Json{{"mask", false}}}) {
+    const auto at_s = [&](double s) { return sample_classes(*model, with_guidance(*model, s, asked), {0, 1}, {3, 4}); };
     EXPECT_LT(relative_l2(at_s(1), at_s(1 + 1e-12)), 1e-5);
     EXPECT_GT(relative_l2(at_s(1), at_s(3)), 1e-2);
   }
@@ -331,62 +293,11 @@ TEST(SampleProperties, GuidanceOfOneIsNoGuidance) {
 TEST(SampleProperties, GuidanceOfZeroIsUnconditional) {
   const at::NoGradGuard no_grad;
   const auto model = lively_model(tiny_config());
-  const auto ddim = [](SamplerOptions& o) { o.solver = Solver::kDdim; };
+  const Json ddim = {{"solver", "ddim"}};
   const Tensor guided = sample_classes(*model, with_guidance(*model, 0, ddim), {0, 1}, {3, 4});
   const Tensor null =
       sample(*model, model->backbone().null_condition(2), with_guidance(*model, 1, ddim), noise_of(*model, {3, 4}));
   EXPECT_LT(relative_l2(guided, null), 1e-5);
-}
-
-// Without condition the transformer answers what it answers with it, plus what both differed by when they were last
-// asked.
-TEST(SampleProperties, AKeptDifferenceIsThatOfTheLastStepWithBoth) {
-  const at::NoGradGuard no_grad;
-  const auto model = lively_model(tiny_config());
-  const auto refresh = [](SamplerOptions& o) {  // steps 0, 1 and 3 ask for both
-    o.mask = MaskMode::kOff;
-    o.cfg_schedule = CfgSchedule::kConstant;
-    o.cfg_refresh = 2;
-    o.solver = Solver::kDdim;
-  };
-  const Plan plan = tiny_plan(model->config(), refresh);
-  ASSERT_EQ(plan.steps.size(), 4u);
-  ASSERT_TRUE(plan.steps[2].kept_difference && !plan.steps[1].kept_difference);
-  Tensor inputs[2], predicted;
-  SampleHooks hooks;
-  hooks.on_input = [&](int64_t k, const Tensor& tokens) {
-    if (k == 1 || k == 2) inputs[k - 1] = tokens.clone();
-  };
-  hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
-    if (k == 2) predicted = patchify(latents, 1).clone();
-    return true;
-  };
-  const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
-  const SeededNoise noise = noise_of(*model, {3, 4});
-  sample(*model, condition, plan, noise, hooks);
-
-  const Backbone& transformer = model->backbone();
-  const auto answer = [&](int step, const Tensor& c) {
-    return transformer.forward(inputs[step - 1], c, {}).flatten(0, 1);
-  };
-  const Tensor null = transformer.null_condition(2);
-  const Tensor with = answer(2, condition), without = with + answer(1, null) - answer(1, condition);
-  EXPECT_GT(relative_l2(without, answer(2, null)), 1e-3);
-  const auto head = [&](const Tensor& without_condition) {
-    return InnerLoop(model->head())
-        .run(plan.steps[2], plan.solver, at::cat({with, without_condition}), noise.initial(2).flatten(0, 1), {},
-             [](int64_t) {});
-  };
-  EXPECT_LT(relative_l2(head(without), predicted.flatten(0, 1)), 1e-5);
-  EXPECT_GT(relative_l2(head(answer(2, null)), predicted.flatten(0, 1)), 1e-3);
-}
-
-TEST(SampleProperties, ADifferenceThatNoStepHasIsRefused) {
-  const auto model = lively_model(tiny_config());
-  Plan plan = tiny_plan(model->config());
-  plan.steps[1].kept_difference = true;
-  EXPECT_CONTAINS(error_of([&] { sample_classes(*model, plan, {1}, {3}); }),
-                  "outer step 1 keeps a difference that no step before it has");
 }
 
 // Temperature 0 leaves the initial noise as the only one.
@@ -397,7 +308,7 @@ TEST(SampleProperties, TemperatureZeroTakesNoStepNoise) {
   const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}}));
   const auto sampled = [&](double temperature, double step_noise) {
     Plan plan = tiny_plan(model->config());
-    for (Step& step : plan.steps) step.temperature = temperature;
+    for (Step& step : plan.steps) step.head.temperature = temperature;
     const GivenNoise given({{"noise_step", at::full({4, 6, 1, 16, 2}, step_noise)}}, seeded, 1, 16, 2);
     return sample(*model, condition, plan, given);
   };
@@ -409,8 +320,8 @@ TEST(SampleProperties, TemperatureZeroTakesNoStepNoise) {
 // The faster way of computing is the same function.
 TEST(SampleProperties, PlainAndFusedAgree) {
   const at::NoGradGuard no_grad;
-  for (const ModelKind kind : {ModelKind::kFarClass, ModelKind::kMarClass}) {
-    const auto model = lively_model(tiny_config(kind));
+  for (const Order order : {Order::kFar, Order::kMar}) {
+    const auto model = lively_model(tiny_config(order));
     const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
     const Plan plan = tiny_plan(model->config());
     const SeededNoise noise = noise_of(*model, {3, 4});
@@ -452,27 +363,46 @@ TEST(SampleProperties, InInt8TheTransformerIs) {
   EXPECT_GT(error, 1e-5);
 }
 
-// From a timestep with hardly any noise a draft stays what it is, so the first prediction comes out in the end.
-TEST(SampleProperties, DraftsStartFromTheLastPrediction) {
+//----------------------------------------------------------------------------
+// A start that is not nothing.
+
+// The first step sees the low-pass of the latents at the start's level, with its hidden tokens zero; and the
+// transformer's answer to an empty start is not taken for it.
+TEST(SampleProperties, AStartIsSeenByTheFirstStep) {
   const auto model = lively_model(tiny_config());
-  const auto drafts = [](SamplerOptions& o) {
-    o.diffusion_steps = {2};
-    o.draft_timestep = 1;
-    o.mask = MaskMode::kOff;
-  };
-  Tensor first;
+  const ModelConfig& m = model->config();
+  const Tensor latents = at::randn({2, 2, 4, 4}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{5}));
+  const Lowpass lowpass(m.latent_height, m.latent_width, m.levels, m.filter);
+  Sampler sampler(*model);
+  const Tensor condition = model->backbone().class_condition(at::tensor({0, 1}));
+  const SeededNoise noise = noise_of(*model, {3, 4});
+  Plan plan = tiny_plan(m, {{"mask", false}, {"levels", {2, 3}}});
+  const Tensor from_nothing = sampler.sample(condition, plan, noise);
+  plan.start = {latents, 2, {}};
+  Tensor seen;
   SampleHooks hooks;
-  hooks.on_outer_step = [&](int64_t k, const Tensor& latents) {
-    if (k == 0) first = latents.clone();
-    return true;
+  hooks.on_input = [&](int64_t k, const Tensor& tokens) {
+    if (k == 0) seen = unpatchify(tokens, m).clone();
   };
-  const Tensor last = sample_classes(*model, tiny_plan(model->config(), drafts), {1}, {3}, hooks);
-  EXPECT_LT(relative_l2(last, first), 0.1);
-  const auto without = [](SamplerOptions& o) {
-    o.diffusion_steps = {2};
-    o.mask = MaskMode::kOff;
-  };
-  EXPECT_GT(relative_l2(sample_classes(*model, tiny_plan(model->config(), without), {1}, {3}), first), 0.5);
+  const Tensor from_latents = sampler.sample(condition, plan, noise, hooks);
+  EXPECT_LT(relative_l2(seen, lowpass(latents, 2)), 1e-6);
+  EXPECT_GT(relative_l2(from_latents, from_nothing), 1e-2);
+  EXPECT_LT(relative_l2(from_latents, sample(*model, condition, plan, noise, {}, {.plain = true})), 1e-4);
+}
+
+TEST(SampleProperties, KnownTokensStay) {
+  const auto model = lively_model(tiny_config());
+  const ModelConfig& m = model->config();
+  const Tensor latents = at::randn({2, 2, 4, 4}, at::make_generator<at::CPUGeneratorImpl>(uint64_t{5}));
+  Plan plan = tiny_plan(m, {{"mask", false}});
+  plan.start = {latents, 0, at::zeros({2, 16}, at::kBool)};
+  plan.start.known.slice(1, 0, 8).fill_(true);
+  const Tensor tokens = patchify(sample_classes(*model, plan, {0, 1}, {3, 4}), m.patch);
+  const Tensor given = patchify(latents, m.patch);
+  EXPECT_TRUE(at::equal(tokens.slice(1, 0, 8), given.slice(1, 0, 8)));
+  EXPECT_GT(relative_l2(tokens.slice(1, 8), given.slice(1, 8)), 1e-2);
+  plan.start.latents = Tensor();
+  EXPECT_CONTAINS(error_of([&] { sample_classes(*model, plan, {0, 1}, {3, 4}); }), "knows tokens, but has no latents");
 }
 
 //----------------------------------------------------------------------------

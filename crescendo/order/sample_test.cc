@@ -29,11 +29,9 @@ void expect_published_sample(const std::string& name, const std::string& prefix,
   const NoNoise none;
   const GivenNoise noise(given, none, 2, 256, 16);
 
-  SamplerOptions options;
-  options.preset = preset;
-  options.diffusion_steps = {given.at("noise_step").size(1)};
-  if (preset == "mar") options.steps = given.at("noise_init").size(0);
-  const Plan plan = make_plan(options, model->config());
+  Json asked = {{"preset", preset}, {"diffusion_steps", Json::array({given.at("noise_step").size(1)})}};
+  if (preset == "mar") asked["steps"] = given.at("noise_init").size(0);
+  const Plan plan = make_plan(resolve_sampler(asked, model->config()), model->config());
   const Tensor inputs = expected.at(prefix + "inputs");  // (S, B, L, C)
   ASSERT_EQ(static_cast<int64_t>(plan.steps.size()), inputs.size(0));
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "crescendo/core/image.h"
+#include "crescendo/image/image.h"
 #include "crescendo/spectral/lowpass.h"
 #include "crescendo/tokenizer/kl_vae.h"
 

@@ -49,8 +49,8 @@ std::vector<std::string> strip_labels(const Plan& plan, StripOf strip_of, const 
     if (!model.level_input())
       labels.push_back(concat("step ", k + 1));
     else
-      labels.push_back(
-          concat("level ", of < steps ? plan.steps[static_cast<size_t>(of)].level : static_cast<double>(model.levels)));
+      labels.push_back(concat(
+          "level ", of < steps ? plan.steps[static_cast<size_t>(of)].head.level : static_cast<double>(model.levels)));
   }
   return labels;
 }
@@ -117,7 +117,7 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
               " images");
   check_usage(!r.decode || vae_, "this model was loaded without a tokenizer: only latents can be had");
   const ModelConfig& m = info_.model;
-  const Plan plan = make_plan(r.sampler, m);
+  const Plan plan = make_plan(resolve_sampler(merge_asked(info_.sampler, r.sampler), m), m);
   const auto steps = static_cast<int64_t>(plan.steps.size());
   if (const auto warning = noise_warning(plan)) log_warning(*warning);
   bool warned_of_noise = false;

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 
-#include "crescendo/core/image.h"
+#include "crescendo/image/image.h"
 #include "crescendo/order/sample.h"
-#include "crescendo/pipeline/model_dir.h"
+#include "crescendo/store/model_dir.h"
 #include "crescendo/tokenizer/kl_vae.h"
 
 namespace crescendo {
@@ -40,7 +40,7 @@ struct Request {
   Tensor text;                  // text models: states (U, N, hidden) of different prompts (encode_prompts in prompts.h)
   std::vector<int64_t> text_rows;  // row of `text` for each image, kUnconditional for none; empty: image i takes row i
   std::vector<uint64_t> seeds;
-  SamplerOptions sampler;
+  Json sampler = Json::object();  // asked on top of what the model asks (resolve_sampler)
   int64_t batch = 8;  // images at a time; does not change them
   bool decode = true;
   bool strip = false;  // also decode every outer step

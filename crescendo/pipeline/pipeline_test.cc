@@ -14,9 +14,9 @@ using test::error_of;
 using test::usage_error_of;
 
 // 4 x 4 latents of 2 channels, factor 4: pictures of 16 x 16.
-Pipeline tiny_pipeline(bool tokenizer = true, ModelKind kind = ModelKind::kFarClass) {
+Pipeline tiny_pipeline(bool tokenizer = true, const ModelConfig& config = test::tiny_config()) {
   ModelInfo info;
-  info.model = test::tiny_config(kind);
+  info.model = config;
   KlVaeConfig vae = kl_vae_preset("shapes-64");
   vae.base_channels = 4;
   vae.norm_groups = 2;
@@ -31,7 +31,7 @@ Request request(int64_t count) {
     r.labels.push_back(i % 3);
     r.seeds.push_back(static_cast<uint64_t>(100 + i));
   }
-  r.sampler.diffusion_steps = {4};
+  r.sampler["diffusion_steps"] = {4};
   return r;
 }
 
@@ -64,7 +64,7 @@ TEST(Pipeline, StripAndTraceOfEveryStep) {
   Request r = request(3);
   r.batch = 2;
   r.strip = r.trace = true;
-  r.sampler.steps = 3;
+  r.sampler["steps"] = 3;
   for (const Generated& g : generate(pipeline, r)) {
     ASSERT_EQ(g.strip.size(), 3u);
     EXPECT_EQ(g.strip.back(), g.image);  // the last prediction is the picture
@@ -85,8 +85,8 @@ TEST(Pipeline, StripOfInputs) {
   const Pipeline pipeline = tiny_pipeline();
   Request r = request(1);
   r.strip = true;
-  r.sampler.mask = MaskMode::kOff;
-  r.sampler.steps = 3;
+  r.sampler["mask"] = false;
+  r.sampler["steps"] = 3;
   const Generated predictions = generate(pipeline, r)[0];
   r.strip_of = StripOf::kInputs;
   const Generated inputs = generate(pipeline, r)[0];
@@ -97,14 +97,13 @@ TEST(Pipeline, StripOfInputs) {
 
   using Labels = std::vector<std::string>;
   const ModelConfig& m = pipeline.info().model;
-  const Plan plan = make_plan(r.sampler, m);
+  const Plan plan = make_plan(resolve_sampler(r.sampler, m), m);
   EXPECT_EQ(strip_labels(plan, StripOf::kPredictions, m), (Labels{"level 0", "level 2", "level 3"}));
   EXPECT_EQ(strip_labels(plan, StripOf::kInputs, m), (Labels{"level 2", "level 3", "level 4"}));
-  const ModelConfig mar = test::tiny_config(ModelKind::kMarClass);
-  r.sampler = {};
-  r.sampler.preset = "mar";
-  r.sampler.steps = 2;
-  EXPECT_EQ(strip_labels(make_plan(r.sampler, mar), StripOf::kInputs, mar), (Labels{"step 1", "step 2"}));
+  const ModelConfig mar = test::tiny_config(Order::kMar);
+  r.sampler = {{"steps", 2}};
+  EXPECT_EQ(strip_labels(make_plan(resolve_sampler(r.sampler, mar), mar), StripOf::kInputs, mar),
+            (Labels{"step 1", "step 2"}));
 }
 
 // Noise is told as such: by the plan, and by what came of it.
@@ -120,7 +119,7 @@ TEST(Pipeline, WarnsOfNoise) {
   EXPECT_CONTAINS(few, "warning: outer step 1 takes 4 steps of ddpm from t = 999");
   EXPECT_CONTAINS(few, "warning: the latents of image 1 are ");
   EXPECT_FALSE(test::contains(few, "image 2"));
-  r.sampler.start_timestep = 700;
+  r.sampler["start_timestep"] = 700;
   ModelInfo untrained;  // answers zero
   untrained.model = test::tiny_config();
   EXPECT_EQ(said({untrained, FarModel::random(untrained.model, 1), nullptr}), "");
@@ -192,9 +191,9 @@ TEST(Pipeline, RequestsThatCannotBe) {
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1}; }), "got 1 classes for 2 images");
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1, 3}; }), "run from 0 to 2, got 3");
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {}; }), "use --class");
-  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.sampler.steps = 9; }), "steps must be in 1..4");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.sampler["steps"] = 9; }), "steps must be in 1..4");
   EXPECT_CONTAINS(refused(tiny_pipeline(false), [](Request&) {}), "without a tokenizer");
-  const Pipeline text = tiny_pipeline(true, ModelKind::kFarText);
+  const Pipeline text = tiny_pipeline(true, test::tiny_text_config());
   EXPECT_CONTAINS(refused(text, [](Request& r) { r.labels = {}; }), "use --prompt");
   EXPECT_CONTAINS(refused(text,
                           [](Request& r) {

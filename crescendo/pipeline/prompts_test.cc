@@ -51,15 +51,15 @@ TEST(ReadPrompts, NamesTheLineThatIsWrong) {
 // A model directory with all that prompts need, and the model in it.
 struct TinyTextModel {
   test::TemporaryDirectory dir;
-  ModelConfig config = test::tiny_config(ModelKind::kFarText);
-  Pipeline pipeline{{config, {}, {}, {}}, test::lively_model(config), nullptr};
+  ModelConfig config = test::tiny_text_config();
+  Pipeline pipeline{{.model = config}, test::lively_model(config), nullptr};
 
   TinyTextModel() { test::write_tiny_text_encoder(dir / "text_encoder", config.text_hidden); }
   TextEncoder encoder() const { return load_text_encoder(dir / "text_encoder", config, at::kCPU, at::kFloat); }
 
   std::vector<Tensor> latents(Request request, int64_t images) const {
-    request.sampler.steps = 2;
-    request.sampler.diffusion_steps = {3};
+    request.sampler["steps"] = 2;
+    request.sampler["diffusion_steps"] = Json::array({3});
     request.decode = false;
     for (int64_t i = 0; i < images; ++i) request.seeds.push_back(static_cast<uint64_t>(40 + i));
     std::vector<Tensor> out;
@@ -86,7 +86,7 @@ TEST(EncodePrompts, AnEmptyPromptIsTheLearnedUnconditionalText) {
   encode_prompts(tiny.encoder(), Strings{""}, request);
   const Tensor got = tiny.latents(request, 1)[0];
   // Guided or not, it is the same, as both halves of the guidance are it.
-  request.sampler.cfg = 1.0;
+  request.sampler["cfg"] = 1.0;
   EXPECT_LT(relative_l2(got, tiny.latents(request, 1)[0]), 1e-5);
   request.text_rows = {0};  // the states of no text are another thing
   EXPECT_GT(relative_l2(got, tiny.latents(request, 1)[0]), 1e-2);
@@ -146,13 +146,13 @@ TEST(Pipeline, MakesThePublishedTextModelsLatentsFromTextStates) {
   CRESCENDO_NEEDS_SHARED("fixtures/t2i_micro");
   const TensorMap expected = test::fixture_expected("t2i_micro");
   const ModelConfig config = test::fixture_config("t2i_micro");
-  const Pipeline pipeline({config, {}, {}, {}}, test::fixture_model("t2i_micro"), nullptr);
+  const Pipeline pipeline({.model = config}, test::fixture_model("t2i_micro"), nullptr);
   Request request;
-  request.sampler.preset = "published-t2i";
+  request.sampler["preset"] = "published-t2i";
   request.text = expected.at("sample.text");
   for (const char* key : {"noise_init", "noise_step", "order"})
     request.noise[key] = expected.at(std::string("sample.") + key);
-  request.sampler.diffusion_steps = {request.noise.at("noise_step").size(1)};
+  request.sampler["diffusion_steps"] = Json::array({request.noise.at("noise_step").size(1)});
   request.seeds = {0, 1};
   request.batch = 1;
   request.decode = false;

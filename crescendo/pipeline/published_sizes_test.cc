@@ -29,9 +29,9 @@ TEST_P(PublishedSizes, MakeAPicture) {
   Request request;
   request.labels = {207};
   request.seeds = {1};
-  request.sampler.steps = 2;
-  request.sampler.diffusion_steps = {2};
-  request.sampler.start_timestep = 980;
+  request.sampler["steps"] = 2;
+  request.sampler["diffusion_steps"] = Json::array({2});
+  request.sampler["start_timestep"] = 980;
   Generated made;
   PipelineHooks hooks;
   hooks.on_image = [&](Generated g) { made = std::move(g); };

@@ -4,8 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
-#include "crescendo/pipeline/convert.h"
 #include "crescendo/pipeline/pipeline.h"
+#include "crescendo/store/convert.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "tests/fixture_weights.h"
 #include "tests/support.h"
@@ -39,10 +39,9 @@ void expect_latents(const std::string& name, int64_t heads, const std::string& p
   }
   request.seeds = {0, 1};
   request.decode = false;
-  request.sampler = pipeline->info().sampler;
-  request.sampler.preset = preset;
-  request.sampler.diffusion_steps = {request.noise.at("noise_step").size(1)};
-  if (preset == "mar") request.sampler.steps = request.noise.at("noise_init").size(0);
+  request.sampler["preset"] = preset;
+  request.sampler["diffusion_steps"] = Json::array({request.noise.at("noise_step").size(1)});
+  if (preset == "mar") request.sampler["steps"] = request.noise.at("noise_init").size(0);
   std::vector<Tensor> latents(2);
   PipelineHooks hooks;
   hooks.on_image = [&](Generated g) { latents[static_cast<size_t>(g.index)] = g.latent; };
@@ -71,11 +70,11 @@ TEST(Published, WhatTheFilesSayAboutThemselves) {
   ConvertOptions options;
   options.heads = 4;
   const ModelInfo far = open_model(shared_path("fixtures/far_micro/checkpoint-last.pth"), options).info;
-  EXPECT_EQ(far.sampler.preset, "published-mask");
+  EXPECT_EQ(far.sampler["preset"], "published-mask");
   EXPECT_EQ(far.model.classes, 1000);
   EXPECT_EQ(far.training["args"]["vae_stride"], 16);
   const ModelInfo mar = open_model(shared_path("fixtures/mar_micro/checkpoint-last.pth"), options).info;
-  EXPECT_EQ(mar.sampler.preset, "mar");
+  EXPECT_EQ(mar.sampler["preset"], "mar");
   const ModelInfo text = open_model(shared_path("fixtures/t2i_micro/checkpoint-last.pth"), {}).info;
   EXPECT_EQ(text.model.heads, 2);
   EXPECT_EQ(text.model.text_length, 300);

@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "crescendo/core/file.h"
-#include "crescendo/core/image.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
+#include "crescendo/image/image.h"
 #include "tests/support.h"
 
 namespace crescendo {

@@ -193,7 +193,8 @@ class Run {
 
 ObjectiveResult Run::objective_of(const Inputs& in) const {
   const Autocast autocast(model_.device().type(), dtype_);
-  return objective(model_, config_.objective, lowpass_, in.batch.latents, condition(in.batch), in.seeds, in.batch_seed);
+  return objective(model_, config_.objective, lowpass_,
+                   {in.batch.latents, condition(in.batch), in.seeds, in.batch_seed});
 }
 
 // The loss and gradient of images first..first+count of the run, in worker `worker`'s buffer.

@@ -200,7 +200,7 @@ TEST(Train, TheModelSaysWhatItIsTrainedFor) {
   EXPECT_CONTAINS(test::usage_error_of([&] { settled.settle_model(); }),
                   "model.predicts is next-level, but objective.target clean");
   TrainConfig mar = c;
-  mar.model.kind = ModelKind::kMarClass;
+  mar.model.order = Order::kMar;
   EXPECT_CONTAINS(test::usage_error_of([&] { mar.settle_model(); }), "MAR has no frequency levels");
 
   const test::TemporaryDirectory folder;

@@ -83,7 +83,7 @@ TrainConfig train_preset(const std::string& name) {
   } else if (name == "published") {
     c = class_training();
     c.objective = published_objective();
-    c.sampler.preset = "published-mask";
+    c.sampler["preset"] = "published-mask";
   } else if (name == "paper-t2i") {
     c = text_training();
     c.objective = paper_text_objective();
@@ -91,7 +91,7 @@ TrainConfig train_preset(const std::string& name) {
     c = text_training();
     c.objective = published_text_objective();
     c.train.ema = 0.999;
-    c.sampler.preset = "published-t2i";
+    c.sampler["preset"] = "published-t2i";
   } else {
     usage_error("no training preset '", name, "'; there are paper, published, paper-t2i and published-t2i (or name a ",
                 "config file)");

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "crescendo/order/objective.h"
-#include "crescendo/order/plan.h"
+#include "crescendo/order/sampler_options.h"
 #include "crescendo/train/adamw.h"
 #include "crescendo/train/lr.h"
 
@@ -53,7 +53,7 @@ struct TrainConfig {
   ModelConfig model{};
   ObjectiveOptions objective{};
   LoopOptions train{};
-  SamplerOptions sampler{};
+  Json sampler = Json::object();
   bool flip = false;
 
   template <class Self, class V>
@@ -61,8 +61,11 @@ struct TrainConfig {
     v("model", s.model, "sizes and conditioning");
     v("objective", s.objective, "what is learned");
     v("train", s.train, "how long and how fast");
-    v("sampler", s.sampler, "the sampler written into the model");
+    v("sampler", s.sampler, "what the model asks of its sampler; a preset, and what differs from it");
     v("flip", s.flip, "mirror half of the images");
+  }
+  static void read_older(Json& config) {
+    if (const auto it = config.find("sampler"); it != config.end()) *it = older_sampler(*it);
   }
   // Writes into `model` what it is trained for: predicts and visible_level, which follow from `objective`. Throws a
   // usage error where the model says otherwise by itself, or cannot be trained so.

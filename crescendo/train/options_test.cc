@@ -12,7 +12,7 @@ void expect_preset(const std::string& name, const char* values) {
 
 TEST(TrainPreset, Paper) {
   expect_preset("paper", R"({
-  "model": {"kind": "far-class", "width": 768, "encoder_blocks": 12, "decoder_blocks": 12, "heads": 12,
+  "model": {"order": "far", "conditioning": "class", "width": 768, "encoder_blocks": 12, "decoder_blocks": 12, "heads": 12,
             "head_dim": 0, "mlp_ratio": 4, "diffusion_width": 1024, "diffusion_blocks": 6,
             "latent_channels": 16, "latent_height": 16, "latent_width": 16, "patch": 1, "levels": 16,
             "filter": "spatial", "buffer_size": 64, "classes": 1000, "text_hidden": 0, "text_length": 0,
@@ -27,17 +27,14 @@ TEST(TrainPreset, Paper) {
             "adamw": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-08, "weight_decay": 0.02}, "grad_clip": 3.0,
             "ema": 0.9999, "ema_warmup": false, "precision": "fp32", "seed": 0, "log_images": 10000,
             "sample_images": 200000, "save_minutes": 10.0, "max_bad_steps": 10},
-  "sampler": {"preset": "paper", "steps": 0, "levels": [], "cfg": 3.0, "cfg_schedule": "preset",
-              "temperature": 1.0, "cfg_interval": [], "cfg_refresh": 1, "diffusion_steps": [], "solver": null,
-              "start_timestep": 0, "end_timestep": null, "draft_timestep": 0, "mask": "auto", "visible_level": 0,
-              "filter": "model"},
+  "sampler": {},
   "flip": true
 })");
 }
 
 TEST(TrainPreset, Published) {
   expect_preset("published", R"({
-  "model": {"kind": "far-class", "width": 768, "encoder_blocks": 12, "decoder_blocks": 12, "heads": 12,
+  "model": {"order": "far", "conditioning": "class", "width": 768, "encoder_blocks": 12, "decoder_blocks": 12, "heads": 12,
             "head_dim": 0, "mlp_ratio": 4, "diffusion_width": 1024, "diffusion_blocks": 6,
             "latent_channels": 16, "latent_height": 16, "latent_width": 16, "patch": 1, "levels": 16,
             "filter": "spatial", "buffer_size": 64, "classes": 1000, "text_hidden": 0, "text_length": 0,
@@ -52,17 +49,14 @@ TEST(TrainPreset, Published) {
             "adamw": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-08, "weight_decay": 0.02}, "grad_clip": 3.0,
             "ema": 0.9999, "ema_warmup": false, "precision": "fp32", "seed": 0, "log_images": 10000,
             "sample_images": 200000, "save_minutes": 10.0, "max_bad_steps": 10},
-  "sampler": {"preset": "published-mask", "steps": 0, "levels": [], "cfg": 3.0, "cfg_schedule": "preset",
-              "temperature": 1.0, "cfg_interval": [], "cfg_refresh": 1, "diffusion_steps": [], "solver": null,
-              "start_timestep": 0, "end_timestep": null, "draft_timestep": 0, "mask": "auto", "visible_level": 0,
-              "filter": "model"},
+  "sampler": {"preset": "published-mask"},
   "flip": true
 })");
 }
 
 TEST(TrainPreset, PaperT2i) {
   expect_preset("paper-t2i", R"({
-  "model": {"kind": "far-text", "width": 1024, "encoder_blocks": 16, "decoder_blocks": 16, "heads": 16,
+  "model": {"order": "far", "conditioning": "text", "width": 1024, "encoder_blocks": 16, "decoder_blocks": 16, "heads": 16,
             "head_dim": 64, "mlp_ratio": 4, "diffusion_width": 1024, "diffusion_blocks": 3,
             "latent_channels": 16, "latent_height": 16, "latent_width": 16, "patch": 1, "levels": 16,
             "filter": "spatial", "buffer_size": 0, "classes": 0, "text_hidden": 1536, "text_length": 300,
@@ -77,17 +71,14 @@ TEST(TrainPreset, PaperT2i) {
             "adamw": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-08, "weight_decay": 0.02}, "grad_clip": 1.0,
             "ema": 0.99, "ema_warmup": false, "precision": "fp32", "seed": 0, "log_images": 10000,
             "sample_images": 200000, "save_minutes": 10.0, "max_bad_steps": 10},
-  "sampler": {"preset": "paper", "steps": 0, "levels": [], "cfg": 3.0, "cfg_schedule": "preset",
-              "temperature": 1.0, "cfg_interval": [], "cfg_refresh": 1, "diffusion_steps": [], "solver": null,
-              "start_timestep": 0, "end_timestep": null, "draft_timestep": 0, "mask": "auto", "visible_level": 0,
-              "filter": "model"},
+  "sampler": {},
   "flip": false
 })");
 }
 
 TEST(TrainPreset, PublishedT2i) {
   expect_preset("published-t2i", R"({
-  "model": {"kind": "far-text", "width": 1024, "encoder_blocks": 16, "decoder_blocks": 16, "heads": 16,
+  "model": {"order": "far", "conditioning": "text", "width": 1024, "encoder_blocks": 16, "decoder_blocks": 16, "heads": 16,
             "head_dim": 64, "mlp_ratio": 4, "diffusion_width": 1024, "diffusion_blocks": 3,
             "latent_channels": 16, "latent_height": 16, "latent_width": 16, "patch": 1, "levels": 16,
             "filter": "spatial", "buffer_size": 0, "classes": 0, "text_hidden": 1536, "text_length": 300,
@@ -102,10 +93,7 @@ TEST(TrainPreset, PublishedT2i) {
             "adamw": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-08, "weight_decay": 0.02}, "grad_clip": 1.0,
             "ema": 0.999, "ema_warmup": false, "precision": "fp32", "seed": 0, "log_images": 10000,
             "sample_images": 200000, "save_minutes": 10.0, "max_bad_steps": 10},
-  "sampler": {"preset": "published-t2i", "steps": 0, "levels": [], "cfg": 3.0, "cfg_schedule": "preset",
-              "temperature": 1.0, "cfg_interval": [], "cfg_refresh": 1, "diffusion_steps": [], "solver": null,
-              "start_timestep": 0, "end_timestep": null, "draft_timestep": 0, "mask": "auto", "visible_level": 0,
-              "filter": "model"},
+  "sampler": {"preset": "published-t2i"},
   "flip": false
 })");
 }

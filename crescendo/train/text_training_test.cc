@@ -38,7 +38,7 @@ const Strings kCaptions{"a red cat", "a blue dog", "a red dog", "a red cat", "a 
 
 TrainConfig tiny_train(int64_t images) {
   TrainConfig c;
-  c.model = test::tiny_config(ModelKind::kFarText);
+  c.model = test::tiny_text_config();
   c.objective.label_dropout = 0.2;
   c.train.images = images;
   c.train.batch = 4;
@@ -121,7 +121,7 @@ TEST(TextTraining, ResumesBitForBitWithItsTower) {
 }
 
 TEST(TextTraining, SaysWhichCaptionsAreTooLong) {
-  const ModelConfig config = test::tiny_config(ModelKind::kFarText);
+  const ModelConfig config = test::tiny_text_config();
   const TinyLatents latents(config);
   Strings captions = kCaptions;
   captions[2] = "1234567";

@@ -1,6 +1,6 @@
 // kernels/row_passes.h and kernels/group_norm.h by the GPU's kernels, though the memory is the CPU's.
-#include "crescendo/kernels/cuda_passes.h"
-#include "crescendo/kernels/cuda_stream.h"
+#include "crescendo/kernels/cuda/passes.h"
+#include "crescendo/kernels/cuda/stream.h"
 #include "crescendo/kernels/group_norm.h"
 #include "crescendo/kernels/row_passes.h"
 

@@ -307,7 +307,7 @@ tensors() {
   zeros wrong.safetensors noise_init 3,1,16,9 1728
   refuses 1 'noise_init' generate --model "$model" --class 1 --noise wrong.safetensors --out x.png
   cp init.safetensors nan.safetensors && spoil nan.safetensors
-  refuses 1 'nan.safetensors: of the 384 numbers of noise_init 1 are NaN' generate --model "$model" --class 1 \
+  refuses 1 'nan.safetensors: of the 384 elements of noise_init 1 are NaN' generate --model "$model" --class 1 \
     --noise nan.safetensors --out x.png
   cp latents.safetensors nan.safetensors && spoil nan.safetensors
   refuses 1 'nan.safetensors: .* latents 1 are NaN' tokenizer decode nan.safetensors --model "$model" --out x

@@ -21,7 +21,7 @@ bool all_finite(const Tensor& t) {
 void check_finite(const Tensor& t, std::string_view name, std::string_view where) {
   if (all_finite(t)) return;
   const int64_t finite = at::isfinite(t).sum().item<int64_t>();
-  fail(where, ": of the ", t.numel(), " numbers of ", name, " ", t.numel() - finite,
+  fail(where, ": of the ", t.numel(), " elements of ", name, " ", t.numel() - finite,
        " are NaN or infinite; take an earlier checkpoint, or make the file again");
 }
 

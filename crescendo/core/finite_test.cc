@@ -45,7 +45,7 @@ TEST(Finite, TheErrorNamesFileAndTensor) {
   const std::string error = test::error_of([&] {
     check_finite({{"order", at::zeros({2})}, {"noise", t}}, "x.safetensors");
   });
-  EXPECT_CONTAINS(error, "x.safetensors: of the 8 numbers of noise 1 are NaN or infinite");
+  EXPECT_CONTAINS(error, "x.safetensors: of the 8 elements of noise 1 are NaN or infinite");
 }
 
 }  // namespace

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "crescendo/core/enums.h"
-#include "crescendo/image/image.h"
 #include "crescendo/core/json.h"
+#include "crescendo/image/image.h"
 
 namespace crescendo {
 

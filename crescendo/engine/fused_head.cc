@@ -188,10 +188,10 @@ Tensor FusedHead::evaluate_in(const Tensor& x, int64_t step, const Tensor& guida
   const float* scale = numbers(scale_) + at * w;
   const int64_t outputs = output_bias_.size(0);
   Tensor out = at::empty({guidance.defined() ? x.size(0) : rows_, outputs}, shift.options());
-  if (rows::packs(device, w)) {
-    rows::run(rows::Answer<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
-                              numbers(final_weight_.matrix), outputs, numbers(shift),
-                              guidance.defined() ? numbers(guidance) : nullptr, numbers(out)},
+  if (rows::supports_row_length(device, w)) {
+    rows::run(rows::FinalLayer<T>{rows_, w, residual(last), Head::final_eps(), scale, numbers(final_scale_bias_),
+                                  numbers(final_weight_.matrix), outputs, numbers(shift),
+                                  guidance.defined() ? numbers(guidance) : nullptr, numbers(out)},
               device);
     return out;
   }
@@ -210,8 +210,8 @@ Tensor FusedHead::evaluate(const Tensor& x, int64_t i, const Tensor& guidance) {
 
 Denoised FusedHead::guided(const Tensor& x, int64_t i, const Tensor& scale) {
   check(2 * x.size(0) == rows_, "FusedHead: ", x.size(0), " guided rows, begun with ", rows_);
-  return rows::packs(x_.device(), width_) ? plain_output(evaluate(x, i, scale))
-                                          : guided_output(evaluate(x, i, {}), scale);
+  return rows::supports_row_length(x_.device(), width_) ? plain_output(evaluate(x, i, scale))
+                                                        : guided_output(evaluate(x, i, {}), scale);
 }
 
 }  // namespace crescendo

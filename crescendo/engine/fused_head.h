@@ -69,7 +69,7 @@ class FusedHead {
   };
   // Computes what depends on the time and not on x for inner step i and as many below it as fit.
   void begin_chunk(int64_t i);
-  // (M, 2C), or guided (M / 2, 2C) where `guidance`, s, is given, which takes a device that packs().
+  // (M, 2C), or guided (M / 2, 2C) where `guidance`, s, is given, which takes a device that supports_row_length().
   Tensor evaluate(const Tensor& x, int64_t i, const Tensor& guidance);
   template <class T>
   Tensor evaluate_in(const Tensor& x, int64_t i, const Tensor& guidance);

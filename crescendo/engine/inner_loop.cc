@@ -15,8 +15,8 @@ namespace crescendo {
 
 namespace {
 
-// The noise of an outer step, drawn for as many inner steps at a time as fit in little memory. Several threads, which
-// are at different inner steps, may ask.
+// The noise of an outer step, drawn for a window of inner steps at a time, which bounds the memory. Thread-safe:
+// threads may be at different inner steps.
 class NoiseWindow {
  public:
   NoiseWindow(const StepsNoiseFn& source, int64_t inner_steps, int64_t elements_per_step)

@@ -1,4 +1,4 @@
-// Work that is put down once and run many times: a CUDA graph, which starts thousands of small kernels with one call.
+// Work that is captured once and replayed many times: a CUDA graph launches thousands of small kernels with one call.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -11,19 +11,18 @@ namespace crescendo {
 class Graph {
  public:
   virtual ~Graph() = default;
-  // Calls `work` once to put down what it asks of the device, without doing it. It must not wait for the device, and
-  // what it reads and writes must stay where it is; all that it asked for must have been done before at least once,
-  // because libraries set themselves up at their first use. It must own what it needs: a stand-in for a graph
-  // calls it again.
+  // Calls `work` once and captures its kernels without running them. `work` must not synchronize with the device; the
+  // memory that it reads and writes must stay in place; it must have run once before, because libraries initialize at
+  // their first use. It must own what it refers to: a fallback without graphs calls it at every replay.
   virtual void capture(const std::function<void()>& work) = 0;
-  // Does what was put down, on the current stream.
+  // Runs the captured work on the current stream.
   virtual void replay() = 0;
 };
 
 using GraphFactory = std::function<std::unique_ptr<Graph>(c10::Device)>;
 
-// Makes null where the device has no graphs: on a CPU, and in a build without CUDA. The graphs that one factory makes
-// share the memory of what they hold only while they work, so no two of them may be replayed at the same time.
+// The factory returns null where the device has no graphs: on a CPU, and in a build without CUDA. Graphs of one factory
+// share one pool for temporary memory, so no two of them may be replayed at the same time.
 GraphFactory device_graphs();
 
 }  // namespace crescendo

@@ -15,9 +15,8 @@
 #else
 #define CRESCENDO_ROW [[gnu::always_inline]] inline
 #endif
-// Before a loop over a row: no number that is written is read for another one, which a compiler would otherwise check
-// each time. EACH_WITH names what a loop sums up or compares, e.g. reduction(max : most), in whatever order is
-// quickest; without it a compiler goes one by one.
+// Before a loop over a row: its iterations are independent (no aliasing), so the compiler vectorizes without checks.
+// EACH_WITH adds a clause, e.g. reduction(max : most), which lets it reorder the reduction.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define CRESCENDO_PRAGMA(text) _Pragma(#text)
 #define CRESCENDO_EACH CRESCENDO_PRAGMA(omp simd)
@@ -50,7 +49,7 @@ CRESCENDO_ROW float float_of(uint32_t bits) {
 #endif
 }
 
-// The whole number nearest to x, where |x| < 2^22; of what is no number some other. Adding 1.5 * 2^23 rounds.
+// The integer nearest to x, where |x| < 2^22; unspecified for NaN. Adding 1.5 * 2^23 rounds.
 CRESCENDO_ROW int32_t whole(float x) { return static_cast<int32_t>(bits_of(x + 12582912.0f) - bits_of(12582912.0f)); }
 
 // On a CPU by range reduction to [-ln 2/2, ln 2/2] and the polynomial of the Cephes library, without branches so that a
@@ -59,8 +58,7 @@ CRESCENDO_ROW float exponential(float x) {
 #ifdef __CUDA_ARCH__
   return expf(x);
 #else
-  // Between -87 and 87, by whole numbers: a comparison of fp32 would be a branch. What is no number becomes the larger
-  // or the smaller of the two.
+  // Clamped to [-87, 87] in integers: a comparison of fp32 would be a branch. NaN becomes one of the two bounds.
   const uint32_t bits = std::bit_cast<uint32_t>(x), sign = bits & 0x80000000u;
   const auto magnitude = static_cast<int32_t>(bits ^ sign);
   constexpr auto kLargest = std::bit_cast<int32_t>(87.0f);

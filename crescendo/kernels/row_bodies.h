@@ -21,7 +21,7 @@ CRESCENDO_ROW void row(const Condition& p, int64_t r, Lanes lanes) {
   for (int64_t i = lanes.first(); i < n; i += lanes.step()) store(rounded[i], out[i]);
 }
 
-// What is done to one number, for these rows and for those that a GPU packs (cuda_packed.h).
+// The operation on one element, shared with the GPU's vectorized kernels (cuda/packed.h).
 CRESCENDO_ROW float gated(float gate, float gate_bias, float branch, float branch_bias) {
   return (gate + gate_bias) * (branch + branch_bias);
 }

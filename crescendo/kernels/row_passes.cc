@@ -49,12 +49,14 @@ CRESCENDO_PASS(ancestral_row, AncestralStep)
 CRESCENDO_PASS(multistep_row, MultistepStep)
 CRESCENDO_PASS(normals_row, Normals)
 
-void run(const Answer<float>& pass, c10::Device) { cuda::run(pass); }
-void run(const Answer<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
+void run(const FinalLayer<float>& pass, c10::Device) { cuda::run(pass); }
+void run(const FinalLayer<c10::BFloat16>& pass, c10::Device) { cuda::run(pass); }
 
-bool packs(c10::Device device, int64_t width) { return device.is_cuda() && serves(device) && cuda::packs(width); }
+bool supports_row_length(c10::Device device, int64_t width) {
+  return device.is_cuda() && serves(device) && cuda::supports_row_length(width);
+}
 
-bool adds_norms(c10::Device device, int64_t width) { return device.is_cpu() || packs(device, width); }
+bool adds_norms(c10::Device device, int64_t width) { return device.is_cpu() || supports_row_length(device, width); }
 
 bool serves(c10::Device device) { return device.is_cpu() || (device.is_cuda() && cuda::built()); }
 

@@ -72,11 +72,11 @@ struct LeaveBlocks {
   float* out;  // (rows, width)
 };
 
-// The blocks end and the last layer answers, in one kernel of a GPU: the row of LeaveBlocks, which is not written down,
-// then out = row weight^T + shift. Where `guidance` is given, the second half of the rows are the same tokens without
-// condition, and the first half of the outputs, eps, is guided: out has half as many rows. x is not changed.
+// LeaveBlocks and the head's final layer in one kernel of a GPU: out = row weight^T + shift, the row of LeaveBlocks
+// is not stored. With `guidance` the second half of the rows are the same tokens without condition, and eps, the first
+// half of the outputs, is guided: out has half as many rows. x is not changed.
 template <class T>
-struct Answer {
+struct FinalLayer {
   int64_t rows, width;
   Residual<T> residual;
   double eps;
@@ -84,7 +84,7 @@ struct Answer {
   const float* weight;  // (outputs, width)
   int64_t outputs;
   const float* shift;     // (rows, outputs)
-  const float* guidance;  // s, one number; may be null
+  const float* guidance;  // s, one element; may be null
   float* out;             // (rows or rows / 2, outputs)
 };
 
@@ -137,8 +137,8 @@ struct MultistepStep {
   float *x0, *out;                         // x0 may be `before`
 };
 
-// Normal numbers of streams: row r of `width` is what stream (seeds[r % seeds_count], purpose, a, b + r / seeds_count)
-// gives (core/rng.h), so it does not depend on the device beyond the rounding of its logarithm and cosine.
+// Normally distributed noise: row r of `width` elements comes from the stream (seeds[r % seeds_count], purpose, a,
+// b + r / seeds_count) of core/rng.h, so it is equal on all devices up to the rounding of logarithm and cosine.
 struct Normals {
   int64_t rows, width;
   const int64_t* seeds;  // on the device
@@ -150,9 +150,9 @@ struct Normals {
 // Whether passes can run there: on every CPU, and on a GPU where the program was built with its kernels.
 bool serves(c10::Device device);
 
-// Whether Answer can run there, for rows of that length: on a GPU that packs them.
-bool packs(c10::Device device, int64_t width);
-// The same of AddNorm: there, and on every CPU.
+// Whether FinalLayer can run there for rows of that length: on a GPU, if its vectorized kernels take them.
+bool supports_row_length(c10::Device device, int64_t width);
+// The same for AddNorm, which also runs on every CPU.
 bool adds_norms(c10::Device device, int64_t width);
 
 void run(const Condition& pass, c10::Device device);
@@ -162,8 +162,8 @@ void run(const Activate<float>& pass, c10::Device device);
 void run(const Activate<c10::BFloat16>& pass, c10::Device device);
 void run(const LeaveBlocks<float>& pass, c10::Device device);
 void run(const LeaveBlocks<c10::BFloat16>& pass, c10::Device device);
-void run(const Answer<float>& pass, c10::Device device);
-void run(const Answer<c10::BFloat16>& pass, c10::Device device);
+void run(const FinalLayer<float>& pass, c10::Device device);
+void run(const FinalLayer<c10::BFloat16>& pass, c10::Device device);
 void run(const AddNorm<float>& pass, c10::Device device);
 void run(const AddNorm<c10::BFloat16>& pass, c10::Device device);
 void run(const Guide& pass, c10::Device device);

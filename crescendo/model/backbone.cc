@@ -84,8 +84,8 @@ std::optional<Tensor> Backbone::padding_bias(const TokenMask& mask, const Tensor
   const Tensor count = mask.missing.logical_not().sum({1}, /*keepdim=*/true);            // (B, 1)
   const Tensor place = at::arange(-buffer, mask.visible, count.options()).unsqueeze(0);  // (1, buffer + V)
   const Tensor padding = place.ge(count);                                                // (B, buffer + V)
-  // A row that shows nothing at all (a text model with every token masked) attends evenly to its padding, whose output
-  // nobody reads; -inf everywhere would make it NaN.
+  // A row without visible tokens (a text model with every token masked) attends evenly to its padding, whose output is
+  // discarded; -inf everywhere would make it NaN.
   const double lowest = buffer > 0 ? -std::numeric_limits<double>::infinity() : -1e30;
   return at::zeros(padding.sizes(), like.options()).masked_fill(padding, lowest).unsqueeze(1).unsqueeze(1);
 }

@@ -68,7 +68,7 @@ TEST(Params, NumbersThatAreNotFiniteAreRefused) {
                       Params p = Params::from({{"fc.weight", weight}, {"fc.bias", at::ones({2})}}, "a file");
                       const Linear fc(Scope(p) / "fc", 3, 2);
                     }),
-                    "a file: of the 6 numbers of fc.weight 1 are NaN or infinite");
+                    "a file: of the 6 elements of fc.weight 1 are NaN or infinite");
   }
 }
 

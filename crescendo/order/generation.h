@@ -56,7 +56,7 @@ class Generation {
   Tensor start();
   // z of step k: (B, L, D), or (2B, L, D) where it is guided, the unconditional ones last.
   Tensor transformer(int64_t k, const Tensor& tokens);
-  // The tokens that step k samples from z: (B, L, C). Those that nobody reads are as in `kept`, or zero without.
+  // The tokens that step k samples from z: (B, L, C). Others are taken from `kept`, or zero.
   Tensor head(int64_t k, const Tensor& z, const Tensor& kept = {});
   // The tokens with those that plan.start knows in their place.
   Tensor keep_known(const Tensor& tokens) const;

@@ -11,7 +11,7 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;  // "Seed" 
 
 // "PROMPT\nSteps: 10, Seed: 7, Model: \"a, b\"", as AUTOMATIC1111's program began to write it. A value with a comma, a
 // colon, a quote or a line end stands in quotes, as a JSON string. The prompt is one line, and a colon behind a key in
-// it, or behind "Negative prompt", moves away by a space: nobody's regular expression takes a prompt for a parameter.
+// it, or behind "Negative prompt", gets a space before it, so that no parser takes part of a prompt for a parameter.
 std::string parameters_text(const std::string& prompt, const Parameters& parameters);
 
 }  // namespace crescendo

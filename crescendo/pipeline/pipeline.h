@@ -41,7 +41,7 @@ struct Request {
   std::vector<int64_t> text_rows;  // row of `text` for each image, kUnconditional for none; empty: image i takes row i
   std::vector<uint64_t> seeds;
   Json sampler = Json::object();  // asked on top of what the model asks (resolve_sampler)
-  int64_t batch = 8;  // images at a time; does not change them
+  int64_t batch = 8;              // images at a time; does not change them
   bool decode = true;
   bool strip = false;  // also decode every outer step
   StripOf strip_of = StripOf::kPredictions;

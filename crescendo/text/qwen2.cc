@@ -331,7 +331,7 @@ Tensor Qwen2::attend(const Tensor& x, const std::string& layer, const Tensor& co
 
 Tensor Qwen2::forward(const Tensor& input_ids, const Tensor& attention_mask) const {
   check(input_ids.dim() == 2 && at::isIntegralType(input_ids.scalar_type(), /*includeBool=*/false),
-        "Qwen2: input_ids must be whole numbers of shape (B, N), got ", input_ids.scalar_type(), " of shape ",
+        "Qwen2: input_ids must be integers of shape (B, N), got ", input_ids.scalar_type(), " of shape ",
         input_ids.sizes());
   const int64_t batch = input_ids.size(0), length = input_ids.size(1);
   check(!attention_mask.defined() || attention_mask.sizes() == input_ids.sizes(),

@@ -299,7 +299,7 @@ TEST(Qwen2, RefusesWeightsThatAreNotFinite) {
   TensorMap weights = random_qwen2_weights(tiny_config(), 1);
   weights["model.norm.weight"][3] = std::numeric_limits<float>::infinity();
   const std::string error = error_of([&] { Qwen2(tiny_config(), weights, "file"); });
-  EXPECT_NE(error.find("file: of the 12 numbers of model.norm.weight 1 are NaN"), std::string::npos) << error;
+  EXPECT_NE(error.find("file: of the 12 elements of model.norm.weight 1 are NaN"), std::string::npos) << error;
 }
 
 TEST(Qwen2, ChecksWhatItIsGiven) {

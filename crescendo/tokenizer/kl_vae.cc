@@ -64,7 +64,7 @@ thread_local std::optional<at::ScalarType> g_convolution_dtype;
 
 at::ScalarType convolution_dtype(const Tensor& x) { return g_convolution_dtype.value_or(x.scalar_type()); }
 
-// Over the numbers of x, which nobody else reads, where no gradient asks for them and their type can hold the sum.
+// x + other. In place of x, which is a temporary, where no gradient needs x and its type can hold the sum.
 Tensor sum(Tensor x, const Tensor& other) {
   return at::GradMode::is_enabled() || x.scalar_type() != other.scalar_type() ? other + x : x.add_(other);
 }
@@ -207,7 +207,7 @@ std::pair<Tensor, Tensor> ConvertedParams::get(const Tensor& weight, const Tenso
 
 Tensor Conv2d::operator()(const Tensor& x) const {
   const at::ScalarType dtype = convolution_dtype(x);
-  // Those that are trained change by hands that leave no version.
+  // Weights that are trained are not cached: optimizers change them without a new version counter.
   const bool keeps = own_kernel(x) && !weight.requires_grad() && !bias.requires_grad();
   const auto [own_weight, own_bias] =
       keeps ? converted_->get(weight, bias, dtype) : std::pair(weight.to(dtype), bias.to(dtype));
@@ -242,7 +242,7 @@ ResidualBlock::ResidualBlock(const Scope& scope, int64_t in, int64_t out, int64_
 }
 
 Tensor ResidualBlock::operator()(const Tensor& x) const {
-  // One by one, so that each goes before the next but one comes: at the full size they are what needs the memory.
+  // Assigned one by one, so that each intermediate result is freed early: at full size they dominate the memory.
   Tensor h = norm1.activated(x);
   h = conv1(h);
   h = norm2.activated(h);

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/lanes.h"
 #include "crescendo/kernels/cpu/panels.h"
+#include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
 

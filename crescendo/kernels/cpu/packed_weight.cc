@@ -9,8 +9,8 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/lanes.h"
 #include "crescendo/kernels/cpu/panels.h"
+#include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
 

@@ -68,7 +68,7 @@ constexpr int kDotLanes = 4, kDotRows = 6, kDotPanels = 1, kMostOfDots = 127;
 #endif
 
 #ifdef CRESCENDO_DOTS
-// Sums in fp32 are of bf16, in whole numbers of int8.
+// Products of bf16 accumulate in fp32, those of int8 in int32.
 template <class SumOf>
 struct Dots {
   static constexpr int kLanes = kDotLanes;
@@ -185,9 +185,8 @@ CRESCENDO_INLINE void tile_of(int64_t rows, const Product<T, Out>& p, int64_t ro
   if constexpr (kMost > 1) tile_of<Adds, kMost - 1, kPanels>(rows, p, row, column, columns, ahead);
 }
 
-// All rows of some columns, in tiles as even as can be: those of a row or two wait for their own sums. Weights that
-// meet few rows come from far, and nothing else would be done while the first tile waits for them: each asks for its
-// share of the next columns' instead.
+// All rows of some columns, in tiles of nearly equal height: tiles of one or two rows are bound by the latency of their
+// sums. With few rows the weights come from memory, so each tile prefetches its share of the next columns' weights.
 template <class Adds, int kMost, int kPanels, class T, class Out>
 CRESCENDO_INLINE void tiles_of_columns(const Product<T, Out>& p, int64_t column, int64_t columns) {
   const int64_t tiles = (p.rows + kMost - 1) / kMost, next = column + kPanels * kWidth,

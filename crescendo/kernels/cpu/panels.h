@@ -15,11 +15,11 @@ namespace crescendo::panels {
 
 constexpr int64_t kWidth = 16;  // outputs of a panel
 
-// Numbers of an output that lie side by side.
+// Elements of one output that are adjacent in memory.
 template <class T>
 constexpr int64_t kGroup = 4 / static_cast<int64_t>(sizeof(T));
 
-// Outputs, and numbers of one, filled up to whole panels and groups.
+// Outputs, and elements of one output, rounded up to whole panels and groups.
 constexpr int64_t whole_panels(int64_t outputs) { return (outputs + kWidth - 1) / kWidth * kWidth; }
 template <class T>
 constexpr int64_t whole_groups(int64_t depth) {

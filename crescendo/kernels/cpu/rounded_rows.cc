@@ -7,8 +7,8 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/lanes.h"
 #include "crescendo/kernels/cpu/panels.h"
+#include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
 
@@ -29,7 +29,7 @@ CRESCENDO_ROW Rounding round_numbers(const T* x, int64_t count, float largest, u
     high = number > high ? number : high;
   }
   const float scale = std::max((high - low) / largest, 1e-30f), factor = 1 / scale;
-  // Held between 0 and the largest, as what is no number must become some byte, too.
+  // Clamped to [0, largest]: NaN must become some byte, too.
   const auto most = static_cast<int32_t>(largest);
   const int32_t zero = std::clamp(rows::whole(-low * factor), 0, most);
   const auto middle = static_cast<float>(zero);

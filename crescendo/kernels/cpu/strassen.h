@@ -1,19 +1,18 @@
-// Products of many rows in fp32 on a CPU, by Strassen's algorithm in Winograd's form: where both factors are halved
-// along both sides, seven products of halves in place of eight, and sums of halves, which cost little where they are
-// made while the factors are packed and while the results lie in registers.
+// Products of many rows in fp32 on a CPU, by Strassen's algorithm in Winograd's form. Both factors are split into
+// quarters; seven products of quarters replace eight. The additional sums are made while the factors are packed and
+// while the results are in registers.
 //
-// What it costs is rounding: results differ from exact ones by one or two millionths of the product's norm, four to
-// seven times as much as a BLAS's, and by what the largest of the numbers that are added up round to, not only those
-// that a result is made of. A row is added to its neighbour, 2i to 2i + 1, so by rounding it depends on that row, and
-// on no other.
+// Accuracy: errors are 1e-6 to 2e-6 of the product's norm, four to seven times a BLAS's. An element's error scales with
+// the largest elements of the matrices, not only with those of its own row and column. Rows 2i and 2i + 1 are added, so
+// the rounding of a row depends on its neighbour, and on no other row.
 #pragma once
 
 #include "crescendo/core/tensor.h"
 
 namespace crescendo::strassen {
 
-// Whether x (..., K) times weight (N, K)^T is had sooner so than from LibTorch, as far as that was measured: contiguous
-// in fp32, many rows of large sides, on a processor with AVX-512.
+// Whether x (..., K) times weight (N, K)^T was measured to be faster here than in LibTorch: contiguous fp32, many rows,
+// large K and N, a processor with AVX-512.
 bool serves(const Tensor& x, const Tensor& weight);
 
 // out (..., N) = x weight^T + added, a bias (N) or rows (..., N), or nothing where undefined. All contiguous, in fp32

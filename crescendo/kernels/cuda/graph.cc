@@ -1,4 +1,6 @@
 // What of CUDA needs LibTorch: its streams, its allocator's graphs and peak.
+#include "crescendo/kernels/graph.h"
+
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -9,7 +11,6 @@
 
 #include "crescendo/kernels/cuda/stream.h"
 #include "crescendo/kernels/device_memory.h"
-#include "crescendo/kernels/graph.h"
 
 namespace crescendo {
 

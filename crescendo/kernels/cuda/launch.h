@@ -28,7 +28,7 @@ void start(void (*kernel)(Parameter...), unsigned blocks, unsigned threads, size
   how.stream = static_cast<cudaStream_t>(current_cuda_stream());
   const cudaError_t error = cudaLaunchKernelEx(&how, kernel, arguments...);
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // told here, so nobody else should find it
+  cudaGetLastError();  // clears the error: it is reported here
   throw std::runtime_error(std::string("CUDA kernel: ") + cudaGetErrorString(error));
 }
 

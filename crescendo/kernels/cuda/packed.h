@@ -1,6 +1,6 @@
 // The head's passes on a GPU for rows whose length is a multiple of four, as all published ones are: a thread takes
-// four neighbouring numbers of a row and keeps them in registers from the first to the last step of a pass, so that a
-// row is read once and what is read travels in few, wide accesses. For nvcc only.
+// four neighbouring elements of a row and keeps them in registers through the whole pass, so that a row is read once,
+// in wide accesses. For nvcc only.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -36,7 +36,7 @@ __device__ __forceinline__ void store_pack(c10::BFloat16* p, const Pack& x) {
       make_uint2(rounded[0].x | uint32_t{rounded[1].x} << 16, rounded[2].x | uint32_t{rounded[3].x} << 16);
 }
 
-// Sums over the block of `kCount` numbers of every thread, which all threads get. `of_warps` is kCount numbers a warp.
+// Block-wide sums of `kCount` values per thread, returned to all threads. `of_warps` holds kCount values per warp.
 template <int kCount>
 __device__ __forceinline__ void block_sums(float (&x)[kCount], float* of_warps) {
 #pragma unroll
@@ -181,11 +181,11 @@ __global__ void __launch_bounds__(kMostPackedThreads) packed_rows(const AddNorm<
 }
 
 // Rows that share one reading of the last layer's weights, and outputs that a warp computes at a time.
-constexpr int kAnswerRows = 4, kAnswerOutputs = 4;
+constexpr int kAnswerRows = 4, kFinalOutputs = 4;
 
 // Row n of those that block `group` answers: two tokens with condition and without, or four.
 template <class T>
-__device__ __forceinline__ int64_t answer_row(const Answer<T>& p, int64_t group, int n) {
+__device__ __forceinline__ int64_t final_layer_row(const FinalLayer<T>& p, int64_t group, int n) {
   if (p.guidance == nullptr) return group * kAnswerRows + n;
   const int64_t tokens = p.rows / 2, token = group * (kAnswerRows / 2) + n % (kAnswerRows / 2);
   return token < tokens ? token + (n < kAnswerRows / 2 ? 0 : tokens) : p.rows;
@@ -193,7 +193,7 @@ __device__ __forceinline__ int64_t answer_row(const Answer<T>& p, int64_t group,
 
 // Shared memory: the rows (kAnswerRows, width).
 template <class T>
-__global__ void __launch_bounds__(kMostPackedThreads) answer(const Answer<T> p) {
+__global__ void __launch_bounds__(kMostPackedThreads) final_layer(const FinalLayer<T> p) {
   extern __shared__ float4 normed_rows[];
   __shared__ float of_warps[kMostPackedThreads / kWarp * kAnswerRows];
   const int64_t i = int64_t{threadIdx.x} * kPack, group = blockIdx.x;
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kMostPackedThreads) answer(const Answer<T> p) 
     scale_bias = load_pack(p.scale_bias + i);
 #pragma unroll
     for (int n = 0; n < kAnswerRows; ++n) {
-      const int64_t r = answer_row(p, group, n);
+      const int64_t r = final_layer_row(p, group, n);
       if (r >= p.rows) continue;
       x[n] = residual_pack(p.residual, r, p.width, i);
       scale[n] = load_pack(p.scale + r * p.width + i);
@@ -223,20 +223,20 @@ __global__ void __launch_bounds__(kMostPackedThreads) answer(const Answer<T> p) 
   __syncthreads();
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
-  for (int64_t first = int64_t{threadIdx.x} / kWarp * kAnswerOutputs; first < p.outputs;
-       first += int64_t{warps} * kAnswerOutputs) {
-    float sums[kAnswerRows * kAnswerOutputs] = {};
-    // The weights of the packs to come are on their way while these are used. Outputs beyond the last take its weights,
-    // packs beyond the last count for nothing.
+  for (int64_t first = int64_t{threadIdx.x} / kWarp * kFinalOutputs; first < p.outputs;
+       first += int64_t{warps} * kFinalOutputs) {
+    float sums[kAnswerRows * kFinalOutputs] = {};
+    // Weights of the next packs are loaded while these are used. Outputs beyond the last read its weights; packs beyond
+    // the last are ignored.
     constexpr int kAhead = 2;
-    const auto weights_at = [&](int pack, float4(&w)[kAnswerOutputs]) {
+    const auto weights_at = [&](int pack, float4(&w)[kFinalOutputs]) {
 #pragma unroll
-      for (int o = 0; o < kAnswerOutputs; ++o) {
+      for (int o = 0; o < kFinalOutputs; ++o) {
         const int64_t output = first + o < p.outputs ? first + o : p.outputs - 1;
         w[o] = *reinterpret_cast<const float4*>(p.weight + output * p.width + int64_t{pack} * kPack);
       }
     };
-    float4 w[kAhead][kAnswerOutputs];
+    float4 w[kAhead][kFinalOutputs];
 #pragma unroll
     for (int a = 0; a < kAhead; ++a)
       if (lane + a * kWarp < packs) weights_at(lane + a * kWarp, w[a]);
@@ -249,14 +249,14 @@ __global__ void __launch_bounds__(kMostPackedThreads) answer(const Answer<T> p) 
         for (int n = 0; n < kAnswerRows; ++n) {
           const float4 h = normed_rows[n * packs + pack];
 #pragma unroll
-          for (int o = 0; o < kAnswerOutputs; ++o)
-            sums[n * kAnswerOutputs + o] += h.x * w[a][o].x + h.y * w[a][o].y + h.z * w[a][o].z + h.w * w[a][o].w;
+          for (int o = 0; o < kFinalOutputs; ++o)
+            sums[n * kFinalOutputs + o] += h.x * w[a][o].x + h.y * w[a][o].y + h.z * w[a][o].z + h.w * w[a][o].w;
         }
         if (pack + kAhead * kWarp < packs) weights_at(pack + kAhead * kWarp, w[a]);
       }
     }
     // Each round gives half of the sums to the lane's partner and takes its half of the others, until a lane has one.
-    constexpr int kSums = kAnswerRows * kAnswerOutputs;
+    constexpr int kSums = kAnswerRows * kFinalOutputs;
     static_assert(kSums == kWarp || kSums == kWarp / 2);
 #pragma unroll
     for (int count = kSums / 2, round = 0; round < 5; ++round, count /= 2) {
@@ -271,8 +271,8 @@ __global__ void __launch_bounds__(kMostPackedThreads) answer(const Answer<T> p) 
     }
     float value = sums[0];
     if (kSums < kWarp) value += __shfl_xor_sync(kAllLanes, value, 1);
-    const int sum = lane / (kWarp / kSums), n = sum / kAnswerOutputs;  // which of the sums the lane has
-    const int64_t o = first + sum % kAnswerOutputs, r = answer_row(p, group, n);
+    const int sum = lane / (kWarp / kSums), n = sum / kFinalOutputs;  // which of the sums the lane has
+    const int64_t o = first + sum % kFinalOutputs, r = final_layer_row(p, group, n);
     const bool lies = r < p.rows && o < p.outputs;
     if (lies) value += p.shift[r * p.outputs + o];
     if (p.guidance != nullptr) {

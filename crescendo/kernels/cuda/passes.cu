@@ -86,28 +86,31 @@ void activate(const Activate<T>& p) {
 
 template <class T>
 void add_norm(const AddNorm<T>& p) {
-  if (!packs(p.width) || !packable(p.width, 0, p.x, p.branch, p.weight, p.bias, p.sum, p.out))
+  if (!supports_row_length(p.width) || !packable(p.width, 0, p.x, p.branch, p.weight, p.bias, p.sum, p.out))
     throw std::invalid_argument("CUDA kernel: rows that cannot be packed");
   launch_packed(p);
 }
 
 template <class T>
-void launch_answer(const Answer<T>& p) {
+void launch_answer(const FinalLayer<T>& p) {
   if (p.rows == 0) return;
-  if (!packs(p.width) || !packable(p.width, p.residual) || !packable(p.width, 0, p.scale, p.scale_bias, p.weight))
-    throw std::invalid_argument("CUDA kernel: rows that the last layer cannot answer in one");
+  if (!supports_row_length(p.width) || !packable(p.width, p.residual) ||
+      !packable(p.width, 0, p.scale, p.scale_bias, p.weight))
+    throw std::invalid_argument("CUDA kernel: FinalLayer does not support rows of this length or alignment");
   const int64_t tokens = p.guidance == nullptr ? p.rows : p.rows / 2,
                 a_block = p.guidance == nullptr ? kAnswerRows : kAnswerRows / 2,
                 blocks = (tokens + a_block - 1) / a_block;
   if (blocks > kMostBlocks) throw std::invalid_argument("CUDA kernel: too many rows");
-  start(answer<T>, static_cast<unsigned>(blocks), packed_threads(p.width),
+  start(final_layer<T>, static_cast<unsigned>(blocks), packed_threads(p.width),
         static_cast<size_t>(kAnswerRows * p.width) * sizeof(float), p);
 }
 
 }  // namespace
 
 bool built() { return true; }
-bool packs(int64_t width) { return width % kPack == 0 && width > 0 && width <= int64_t{kMostPackedThreads} * kPack; }
+bool supports_row_length(int64_t width) {
+  return width % kPack == 0 && width > 0 && width <= int64_t{kMostPackedThreads} * kPack;
+}
 
 void run(const Condition& pass) {
   packable(pass.width, 0, pass.y, pass.times, pass.out, pass.rounded) ? launch_packed(pass) : launch(pass);
@@ -118,8 +121,8 @@ void run(const Activate<float>& pass) { activate(pass); }
 void run(const Activate<c10::BFloat16>& pass) { activate(pass); }
 void run(const LeaveBlocks<float>& pass) { launch(pass); }
 void run(const LeaveBlocks<c10::BFloat16>& pass) { launch(pass); }
-void run(const Answer<float>& pass) { launch_answer(pass); }
-void run(const Answer<c10::BFloat16>& pass) { launch_answer(pass); }
+void run(const FinalLayer<float>& pass) { launch_answer(pass); }
+void run(const FinalLayer<c10::BFloat16>& pass) { launch_answer(pass); }
 void run(const AddNorm<float>& pass) { add_norm(pass); }
 void run(const AddNorm<c10::BFloat16>& pass) { add_norm(pass); }
 void run(const Guide& pass) { launch(pass); }

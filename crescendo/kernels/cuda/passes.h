@@ -1,4 +1,4 @@
-// The passes on a GPU, on LibTorch's current stream. Without nvcc no_cuda_passes.cc stands for them, and nobody may ask.
+// The passes on a GPU, on LibTorch's current stream. Without nvcc, no_cuda/passes.cc replaces them and throws.
 #pragma once
 
 #include "crescendo/kernels/row_passes.h"
@@ -6,7 +6,7 @@
 namespace crescendo::rows::cuda {
 
 bool built();
-bool packs(int64_t width);  // rows of that length for the kernels that take no others
+bool supports_row_length(int64_t width);  // whether the vectorized kernels take such rows
 
 void run(const Condition& pass);
 void run(const EnterBlock<float>& pass);
@@ -15,8 +15,8 @@ void run(const Activate<float>& pass);
 void run(const Activate<c10::BFloat16>& pass);
 void run(const LeaveBlocks<float>& pass);
 void run(const LeaveBlocks<c10::BFloat16>& pass);
-void run(const Answer<float>& pass);
-void run(const Answer<c10::BFloat16>& pass);
+void run(const FinalLayer<float>& pass);
+void run(const FinalLayer<c10::BFloat16>& pass);
 void run(const AddNorm<float>& pass);
 void run(const AddNorm<c10::BFloat16>& pass);
 void run(const Guide& pass);

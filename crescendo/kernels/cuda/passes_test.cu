@@ -59,7 +59,7 @@ void compare(const char* name, const Pass& pass, Shared<T>& out, Shared<float>* 
 // The last layer in one kernel against its parts on the CPU, guided (n tokens twice) and not (2 n rows).
 template <class T>
 void answer(int64_t n, int64_t w, const rows::Residual<T>& one_row_each, Shared<float>& scale, Shared<float>& bias) {
-  if (!rows::cuda::packs(w)) return;
+  if (!rows::cuda::supports_row_length(w)) return;
   const int64_t outputs = 38;  // no multiple of what a warp computes at a time
   const auto size = static_cast<size_t>(n * w);
   Shared<float> weight(static_cast<size_t>(outputs * w)), shift(static_cast<size_t>(n * outputs)), guidance(1),
@@ -85,8 +85,8 @@ void answer(int64_t n, int64_t w, const rows::Residual<T>& one_row_each, Shared<
           expected.data[r * outputs + o] = u + 2.5f * (c - u);
         }
     out.poison();
-    rows::cuda::run(rows::Answer<T>{n, w, one_row_each, 1e-6, scale.data, bias.data, weight.data, outputs, shift.data,
-                                    guided ? guidance.data : nullptr, out.data});
+    rows::cuda::run(rows::FinalLayer<T>{n, w, one_row_each, 1e-6, scale.data, bias.data, weight.data, outputs,
+                                        shift.data, guided ? guidance.data : nullptr, out.data});
     test::wait_for_the_device();
     auto got = values(out), right = values(expected);
     got.resize(static_cast<size_t>(tokens * outputs)), right.resize(got.size());
@@ -101,7 +101,7 @@ void answer(int64_t n, int64_t w, const rows::Residual<T>& one_row_each, Shared<
 // A residual and the norm that follows, against doubles.
 template <class T>
 void add_norm(int64_t n, int64_t w, double tolerance) {
-  if (!rows::cuda::packs(w)) return;
+  if (!rows::cuda::supports_row_length(w)) return;
   const auto size = static_cast<size_t>(n * w), wide = static_cast<size_t>(w);
   Shared<T> x(size), branch(size), weight(wide), bias(wide), sum(size), out(size);
   fill(x, 30), fill(branch, 31), fill(weight, 32), fill(bias, 33);

@@ -1,6 +1,7 @@
 // What stands for LibTorch's part for CUDA in a build without it.
-#include "crescendo/kernels/device_memory.h"
 #include "crescendo/kernels/graph.h"
+
+#include "crescendo/kernels/device_memory.h"
 
 namespace crescendo {
 

@@ -1,8 +1,9 @@
 // What stands for the GPU's group normalisation in a build without it.
+#include "crescendo/kernels/group_norm.h"
+
 #include <c10/util/BFloat16.h>
 
 #include "crescendo/core/check.h"
-#include "crescendo/kernels/group_norm.h"
 
 namespace crescendo::groups {
 

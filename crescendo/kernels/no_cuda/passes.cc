@@ -1,6 +1,7 @@
 // What stands for the GPU's passes in a build without them.
-#include "crescendo/core/check.h"
 #include "crescendo/kernels/cuda/passes.h"
+
+#include "crescendo/core/check.h"
 
 namespace crescendo::rows::cuda {
 
@@ -9,7 +10,7 @@ namespace {
 }  // namespace
 
 bool built() { return false; }
-bool packs(int64_t) { return false; }
+bool supports_row_length(int64_t) { return false; }
 
 void run(const Condition&) { missing(); }
 void run(const EnterBlock<float>&) { missing(); }
@@ -18,8 +19,8 @@ void run(const Activate<float>&) { missing(); }
 void run(const Activate<c10::BFloat16>&) { missing(); }
 void run(const LeaveBlocks<float>&) { missing(); }
 void run(const LeaveBlocks<c10::BFloat16>&) { missing(); }
-void run(const Answer<float>&) { missing(); }
-void run(const Answer<c10::BFloat16>&) { missing(); }
+void run(const FinalLayer<float>&) { missing(); }
+void run(const FinalLayer<c10::BFloat16>&) { missing(); }
 void run(const AddNorm<float>&) { missing(); }
 void run(const AddNorm<c10::BFloat16>&) { missing(); }
 void run(const Guide&) { missing(); }

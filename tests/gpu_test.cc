@@ -23,6 +23,7 @@ class Gpu : public testing::Test {
  protected:
   void SetUp() override {
     if (!at::hasCUDA()) GTEST_SKIP() << "needs a GPU and a LibTorch for CUDA";
+    set_up_torch(0);
     gpu_ = parse_device("cuda");
   }
   at::Device gpu_ = at::kCPU;

@@ -33,7 +33,7 @@ void CommonOptions::apply() const {
   check_usage(!(quiet && verbose), "--quiet and --verbose contradict each other");
   check_usage(dtype == "fp32" || dtype == "bf16", "--dtype must be fp32 or bf16, got '", dtype, "'");
   parsed_device();  // a name that means nothing is better found before the work
-  set_threads(threads);
+  set_up_torch(threads);
   if (dtype == "bf16" && parsed_device().is_cpu() && !cpu_has_bf16())
     log_warning("this processor has no bf16 products: --dtype fp32 will be faster");
   set_log_level(quiet ? LogLevel::kQuiet : verbose ? LogLevel::kVerbose : LogLevel::kNormal);

@@ -15,7 +15,7 @@ void add_version_command(CLI::App& app) {
   command->add_flag("--json", *json, "print as JSON");
   add_examples(*command, {"version", "version --json"});
   command->callback([json] {
-    set_threads(0);
+    set_up_torch(0);
     const Json out = {{"version", CRESCENDO_VERSION},
                       {"libtorch", TORCH_VERSION},
                       {"threads", threads()},

@@ -16,8 +16,6 @@
 namespace crescendo {
 
 at::Device parse_device(const std::string& name) {
-  // fp32 means fp32: LibTorch lets cuDNN's convolutions round their factors to TF32 otherwise.
-  at::globalContext().setAllowTF32CuDNN(false);
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name == "cpu") return at::kCPU;
   const bool numbered = name.size() > 5 && name.size() < 9 && name.starts_with("cuda:") &&
@@ -52,7 +50,8 @@ std::string precision_name(at::ScalarType type) {
   }
 }
 
-void set_threads(int64_t count) {
+void set_up_torch(int64_t count) {
+  at::globalContext().setAllowTF32CuDNN(false);
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
   check_usage(count >= 0 && count <= 4096, "--threads must be in 0..4096, got ", count);
   if (const char* given = std::getenv("OMP_NUM_THREADS"); count == 0 && given && *given) return;  // has been heeded

@@ -13,8 +13,9 @@ at::Device parse_device(const std::string& name);
 at::ScalarType parse_dtype(const std::string& name);
 std::string precision_name(at::ScalarType type);
 
-// 0 means one per core. LibTorch starts with one thread, so every program calls this once.
-void set_threads(int64_t threads);
+// Sets LibTorch up for this process; every program calls it once, before any work. Threads: 0 means one per core, or as
+// OMP_NUM_THREADS says (LibTorch starts with one). Convolutions of fp32 on a GPU no longer round to TF32.
+void set_up_torch(int64_t threads);
 int64_t threads();
 std::string device_description(at::Device device);
 // Whether this processor multiplies in bf16; others emulate it, slower than fp32.

@@ -13,7 +13,7 @@
 namespace crescendo {
 
 // They live as long as the object, since LibTorch keeps caches per thread. With a count of one the caller works itself,
-// with as many threads per operation as set_threads() says.
+// with as many threads per operation as set_up_torch() says.
 class Workers {
  public:
   explicit Workers(int64_t count);

@@ -8,9 +8,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/data/loader.h"
 #include "crescendo/data/shapes_dataset.h"
-#include "crescendo/image/resize.h"
 
 namespace crescendo {
 namespace {
@@ -183,77 +181,6 @@ TEST(EpochOrder, IsAPermutationOfSeedAndEpoch) {
   EXPECT_NE(order, epoch_order(1000, 1, 3));
   EXPECT_NE(order, epoch_order(1000, 2, 2));
   EXPECT_EQ(std::set<int64_t>(order.begin(), order.end()).size(), 1000u);
-}
-
-TEST(LoaderTest, SameBatchesWhateverTheThreadsAndTheStart) {
-  const ShapesDataset set(50, 1, 64);
-  LoaderOptions options{.seed = 9, .batch = 8, .flip = true};
-  Loader one(set, options);
-  options.threads = 3;
-  Loader three(set, options);
-  std::vector<Batch> batches;
-  for (int i = 0; i < 10; ++i) {
-    batches.push_back(one.next());
-    const Batch other = three.next();
-    EXPECT_EQ(batches.back().indices, other.indices);
-    EXPECT_TRUE(at::equal(batches.back().images, other.images));
-    EXPECT_EQ(batches.back().indices, batch_indices(50, options, i));
-  }
-  Loader resumed(set, options, 7);
-  const Batch again = resumed.next();
-  EXPECT_EQ(again.indices, batches[7].indices);
-  EXPECT_TRUE(at::equal(again.images, batches[7].images));
-  // Each epoch shows every picture once, also where a batch lies across two epochs.
-  std::multiset<int64_t> seen;
-  for (const Batch& batch : batches) seen.insert(batch.indices.begin(), batch.indices.end());
-  EXPECT_EQ(seen.size(), 80u);
-  for (int64_t i = 0; i < 50; ++i) EXPECT_GE(seen.count(i), 1u);
-}
-
-TEST(LoaderTest, FlipsHalfAndSharesBetweenProcesses) {
-  const ShapesDataset set(64, 1, 64);
-  LoaderOptions options{.seed = 2, .batch = 64, .flip = true};
-  const Batch batch = Loader(set, options).next();
-  int flipped = 0;
-  for (int64_t i = 0; i < 64; ++i) {
-    const Tensor plain = set.get(batch.indices[static_cast<size_t>(i)]).image;
-    const bool same = at::equal(batch.images[i], plain);
-    EXPECT_TRUE(same || at::equal(batch.images[i], flip_horizontally(plain)));
-    flipped += !same;
-  }
-  EXPECT_GT(flipped, 16);
-  EXPECT_LT(flipped, 48);
-  LoaderOptions half = options;
-  half.batch = 32;
-  half.world = 2;
-  std::vector<int64_t> joined = batch_indices(64, half, 0);
-  half.rank = 1;
-  const auto second = batch_indices(64, half, 0);
-  joined.insert(joined.end(), second.begin(), second.end());
-  EXPECT_EQ(joined, batch.indices);
-}
-
-class BrokenSet : public ShapesDataset {
- public:
-  BrokenSet() : ShapesDataset(10, 0, 64) {}
-  Sample get(int64_t index) const override {
-    if (index == 3) fail("picture 3 is broken");
-    return ShapesDataset::get(index);
-  }
-};
-
-TEST(LoaderTest, ErrorsArriveAtTheirBatch) {
-  const BrokenSet set;
-  Loader loader(set, {.batch = 1, .threads = 2});
-  for (int i = 0; i < 10; ++i) {
-    if (batch_indices(10, {.batch = 1}, i)[0] == 3) {
-      EXPECT_THROW(loader.next(), Error);
-      EXPECT_THROW(loader.next(), Error);
-      return;
-    }
-    loader.next();
-  }
-  FAIL() << "picture 3 never came";
 }
 
 }  // namespace

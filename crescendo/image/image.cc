@@ -407,7 +407,9 @@ Tensor image_to_bytes(const Image& image) {
   return hwc.permute({2, 0, 1}).clone(at::MemoryFormat::Contiguous);  // (3, H, W)
 }
 
-Tensor image_to_tensor(const Image& image) { return image_to_bytes(image).to(at::kFloat).div_(127.5).sub_(1.0); }
+Tensor from_bytes(const Tensor& bytes) { return bytes.to(at::kFloat).div_(127.5).sub_(1.0); }
+
+Tensor image_to_tensor(const Image& image) { return from_bytes(image_to_bytes(image)); }
 
 Tensor to_bytes(const Tensor& x) { return ((x.to(at::kFloat) + 1) / 2 * 255).clamp(0, 255).round().to(at::kByte); }
 

@@ -47,7 +47,8 @@ PngText decode_png_text(std::string_view bytes, const std::string& name);
 PngText read_png_text(const std::filesystem::path& path);
 
 Tensor image_to_bytes(const Image& image);   // (3, H, W) uint8
-Tensor image_to_tensor(const Image& image);  // (3, H, W) fp32, x / 127.5 - 1
+Tensor from_bytes(const Tensor& bytes);      // any shape of uint8 -> fp32 in [-1, 1]: x / 127.5 - 1
+Tensor image_to_tensor(const Image& image);  // (3, H, W), from_bytes() of it
 // (3, H, W) or (1, 3, H, W): uint8, or floats as to_bytes() rounds them. Throws where one is not finite.
 Image tensor_to_image(const Tensor& tensor);
 // round(clip((x + 1) / 2 * 255)) as uint8, any shape; how the published samples were quantised.

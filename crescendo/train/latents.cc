@@ -12,6 +12,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/image/image.h"
 
 namespace crescendo {
 
@@ -109,7 +110,7 @@ EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const
           left.begin() + static_cast<std::ptrdiff_t>(done),
           left.begin() + static_cast<std::ptrdiff_t>(std::min(done + batch, left.size())));
       const Tensor index = at::tensor(indices, at::kLong);
-      const Tensor x = dataset.batch(indices).images.to(vae.device()).to(at::kFloat).div(127.5).sub(1);  // (B, 3, H, W)
+      const Tensor x = from_bytes(dataset.batch(indices).images.to(vae.device()));  // (B, 3, H, W)
       set.moments.index_copy_(0, index, vae.encode_moments(x).to(at::kCPU));
       if (flip) set.moments_flip.index_copy_(0, index, vae.encode_moments(x.flip({3})).to(at::kCPU));
       done += indices.size();

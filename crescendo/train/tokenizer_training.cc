@@ -16,6 +16,7 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/image/image.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latents.h"
 #include "crescendo/train/precision.h"
@@ -30,8 +31,6 @@ std::vector<int64_t> range(int64_t first, int64_t last) {
   std::iota(out.begin(), out.end(), first);
   return out;
 }
-
-Tensor to_floats(const Tensor& bytes) { return bytes.to(at::kFloat).div_(127.5).sub_(1.0); }
 
 Tensor noise_for(const KlVae& vae, const Tensor& image, uint64_t seed, uint32_t step) {
   const int64_t f = vae.config().factor();
@@ -92,7 +91,7 @@ class Batches {
     next_ = std::async(std::launch::async, [this, indices = std::move(indices), mirrored = std::move(mirrored)] {
       Tensor batch = images_.batch(indices);
       for (const int64_t i : mirrored) batch[i].copy_(batch[i].flip({2}));
-      return to_floats(batch);
+      return from_bytes(batch);
     });
   }
 
@@ -206,7 +205,7 @@ ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerIm
   const int64_t batch = measure_batch(images);
   for (int64_t at_image = 0; at_image < count; at_image += batch) {
     const int64_t n = std::min(batch, count - at_image);
-    const Tensor x = to_floats(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
+    const Tensor x = from_bytes(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
     const Tensor moments = vae.encode_moments(x);
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(at_image));
     const auto error = [&](const Tensor& z) {
@@ -225,7 +224,7 @@ double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64
   double sum = 0, square = 0, values = 0;
   const int64_t batch = measure_batch(images);
   for (int64_t first = 0; first < count; first += batch) {
-    const Tensor x = to_floats(images.batch(range(first, std::min(count, first + batch)))).to(vae.device());
+    const Tensor x = from_bytes(images.batch(range(first, std::min(count, first + batch)))).to(vae.device());
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(first));
     const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
     sum += z.sum().item<double>();

@@ -67,7 +67,8 @@ TEST_P(FusedHeads, AreTheHead) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Packed, FusedHeads, testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Weights, FusedHeads, testing::Bool(),
+                         [](const auto& packed) { return std::string(packed.param ? "Packed" : "Plain"); });
 
 // Wide, and with many rows, its products go by that where the processor makes it pay.
 TEST(FusedHead, ByStrassensAlgorithmIsTheHead) {

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -12,6 +13,9 @@
 #include "tests/tiny_model.h"
 
 namespace crescendo {
+
+static void PrintTo(Solver solver, std::ostream* out) { *out << enum_name(solver); }
+
 namespace {
 
 using test::lively_model;
@@ -46,6 +50,12 @@ Plan plan_of(const FarModel& model, Solver solver, int64_t steps, int64_t inner,
   return make_plan(resolve_sampler(asked, model.config()), model.config());
 }
 
+std::string test_name(Solver solver, bool mask) {
+  std::string name = enum_name(solver);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name + (mask ? "_masked" : "");
+}
+
 class Graphs : public testing::TestWithParam<std::tuple<Solver, bool>> {};
 
 // Pictures made by graphs are those made without: each with its own class, noise and order, whatever came before.
@@ -68,7 +78,8 @@ TEST_P(Graphs, ReplayIsTheRealThing) {
 }
 INSTANTIATE_TEST_SUITE_P(Solvers, Graphs,
                          testing::Combine(testing::Values(Solver::kDdpm, Solver::kDpm2m, Solver::kDpm2mSde),
-                                          testing::Bool()));
+                                          testing::Bool()),
+                         [](const auto& p) { return test_name(std::get<0>(p.param), std::get<1>(p.param)); });
 
 TEST(InnerLoop, TellsOfEveryEvaluation) {
   const auto model = lively_model(tiny_config());
@@ -155,7 +166,11 @@ TEST_P(InParts, ThreadsMakeTheSamePicture) {
 }
 INSTANTIATE_TEST_SUITE_P(Threads, InParts,
                          testing::Combine(testing::Values(Solver::kDdpm, Solver::kDpm2mSde, Solver::kDdim),
-                                          testing::Bool(), testing::Values(1, 2, 3, 6)));
+                                          testing::Bool(), testing::Values(1, 2, 3, 6)),
+                         [](const auto& p) {
+                           return test_name(std::get<0>(p.param), std::get<1>(p.param)) + "_threads_" +
+                                  std::to_string(std::get<2>(p.param));
+                         });
 
 class InPartsOf : public testing::TestWithParam<int64_t> {};
 TEST_P(InPartsOf, TellTheCallingThreadOfEveryEvaluation) {
@@ -185,7 +200,7 @@ TEST_P(InPartsOf, TellTheCallingThreadOfEveryEvaluation) {
   EXPECT_TRUE(at::equal(sampler.sample(condition, plan, noise), expected));
 }
 
-INSTANTIATE_TEST_SUITE_P(Images, InPartsOf, testing::Values(2, kManyImages));
+INSTANTIATE_TEST_SUITE_P(Images, InPartsOf, testing::Values(2, kManyImages), testing::PrintToStringParamName());
 
 // What speeds small operations up inside does not show outside.
 TEST(Sampler, GivesATensorLikeAnyOther) {

@@ -271,6 +271,18 @@ plan() {
   ok train resolved.json --out nowhere --dry-run
   is "--dry-run does not resolve to itself" cmp stdout resolved.json
   is "--set was lost" grep -q '"lr": 0.25' resolved.json
+  # Every field of a config is an option of its own, with its help.
+  ok train train.json --out nowhere --train.lr 0.25 --seed 9 --dry-run
+  is "--train.lr is --set train.lr" cmp stdout resolved.json
+  ok train train.json --out nowhere --sampler.preset fast --set sampler.cfg=2 --no-train.ema-warmup --dry-run
+  is "a sampler of several options" grep -q '"preset": "fast"' stdout
+  is "--set sampler.cfg" grep -q '"cfg": 2' stdout
+  is "--no-train.ema-warmup" grep -q '"ema_warmup": false' stdout
+  refuses 2 'train.lr' train train.json --out nowhere --train.lr quick --dry-run
+  ok train --help
+  is "--help shows the objective" grep -q -- '--objective.mask' stdout
+  ok tokenizer train tokenizer.json --loss.kl 0.5 --out nowhere --dry-run
+  is "--loss.kl" grep -q '"kl": 0.5' stdout
   absent nowhere
   ok tokenizer train tokenizer.json --out nowhere --dry-run
   ok tokenizer reconstruct shapes --count 2 --model "$tokenizer" --out nowhere.png --dry-run
@@ -482,7 +494,7 @@ train() {
   is "--init-partial does not say what it drew" grep -q 'drawn anew: diffloss.net.input_proj.weight' stderr
   is "--init-partial drew what fits" [ "$(grep -c 'drawn anew: encoder' stderr)" -eq 0 ]
   # A text model that begins with another's encoder, which is trained along, finds it when it is resumed.
-  set -- train train.json --data scenes:count=24,seed=1 --set model.kind=far-text --set model.buffer_size=0 \
+  set -- train train.json --data scenes:count=24,seed=1 --set model.conditioning=text --set model.buffer_size=0 \
     --set model.text_hidden=16 --set model.text_length=24 --set text.layers=1 --set text.heads=2 \
     --set text.key_value_heads=1 --set text.intermediate=16 --quiet
   ok "$@" --out text --set train.images=16

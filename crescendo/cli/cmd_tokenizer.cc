@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/cli/field_args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/finite.h"
@@ -53,6 +54,7 @@ struct TrainArguments {
   CommonOptions common;
   std::string config_file, preset, out, init;
   std::vector<std::string> data, set;
+  FieldArgs fields;
   std::optional<int64_t> skip_bad;
   int64_t seed = 0;
   bool seed_given = false, dtype_given = false, init_partial = false;
@@ -69,6 +71,7 @@ Recipe resolve(const TrainArguments& a) {
   else
     value_from_json(recipe, read_json(a.config_file), a.config_file);
   for (const auto& assignment : a.set) set_field(recipe, assignment);
+  value_from_json(recipe, a.fields.given(), "the command line");
   if (!a.data.empty()) recipe.data = a.data;
   if (a.skip_bad) recipe.skip_bad = *a.skip_bad;
   if (a.seed_given) recipe.training.seed = a.seed;
@@ -440,7 +443,7 @@ void add_tokenizer_command(CLI::App& app) {
       ->type_name("SPEC")
       ->allow_extra_args(false)
       ->group(what);
-  train->add_option("--set", t->set, "key=value over the config, e.g. loss.kl=0.01; repeatable")
+  train->add_option("--set", t->set, "key=value over the config: --set loss.kl=0.01 is --loss.kl 0.01; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group(what);
@@ -457,8 +460,9 @@ void add_tokenizer_command(CLI::App& app) {
       add_number(*train, "--seed", t->seed, "seed of weights, order and noise (default: the config's)", 0)->group(what);
   train->add_option("--out", t->out, "run folder: log.jsonl and tokenizer/")->type_name("DIR")->group(output);
   t->common.add(*train);
+  t->fields.add<Recipe>(*train, "Over the config", {"data", "skip_bad", "seed"});
   add_examples(*train, {"tokenizer train configs/shapes-64-tokenizer.json --out runs/tokenizer",
-                        "tokenizer train --preset kl16 --data photos/ --out runs/photos --set image_side=128"});
+                        "tokenizer train --preset kl16 --data photos/ --out runs/photos --image-side 128"});
   CLI::Option* dtype = train->get_option("--dtype");
   train->callback([t, seed, dtype] {
     t->seed_given = seed->count() > 0;

@@ -1,8 +1,10 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/cli/field_args.h"
 #include "crescendo/cli/train_resume.h"
 #include "crescendo/cli/train_samples.h"
 #include "crescendo/core/check.h"
@@ -52,6 +54,7 @@ struct Arguments {
   std::string config_file, preset, data, tokenizer, out, init;
   bool resume = false, init_partial = false;
   std::vector<std::string> set;
+  FieldArgs fields;
   std::optional<int64_t> seed, skip_bad;
   bool dtype_given = false;
 };
@@ -93,7 +96,16 @@ Recipe resolve(const Arguments& a) {
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
         "--preset paper, published, paper-t2i or published-t2i; `crescendo train --help` says more");
   }
-  for (const auto& assignment : a.set) set_field(recipe, assignment);
+  // What the command line asks of the sampler goes over what the config asks, as in generate.
+  const Json sampler = std::exchange(recipe.config.sampler, Json::object());
+  Json asked = Json::object();
+  for (const auto& assignment : a.set) {
+    set_field(recipe, assignment);
+    asked.update(recipe.config.sampler);
+  }
+  value_from_json(recipe, a.fields.given(), "the command line");
+  asked.update(recipe.config.sampler);
+  recipe.config.sampler = merge_asked(sampler, asked);
   if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
   if (!a.data.empty()) recipe.data = a.data;
   if (!a.tokenizer.empty()) recipe.tokenizer = a.tokenizer;
@@ -317,7 +329,7 @@ void run(Arguments& a) {
 void add_train_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Train a model");
   auto a = std::make_shared<Arguments>();
-  const std::string what = "What", output = "Output";
+  const std::string what = "What", output = "Output", over = "Over the config";
   command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")
       ->type_name("FILE")
       ->group(what);
@@ -334,7 +346,7 @@ void add_train_command(CLI::App& app) {
       ->add_option("--tokenizer", a->tokenizer, "tokenizer folder, a model that has one, or a file such as kl16.ckpt")
       ->type_name("DIR")
       ->group(what);
-  command->add_option("--set", a->set, "key=value over the config, e.g. train.lr=1e-4; repeatable")
+  command->add_option("--set", a->set, "key=value over the config: --set train.lr=1e-4 is --train.lr 1e-4; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->group(what);
@@ -352,8 +364,10 @@ void add_train_command(CLI::App& app) {
       ->group(output);
   command->add_flag("--resume", a->resume, "go on with the run in --out")->group(output);
   a->common.add(*command);
+  a->fields.add<Recipe>(*command, over, {"data", "tokenizer", "skip_bad", "sampler"});
+  a->fields.add<SamplerOptions>(*command, over, {}, "sampler.");
   add_examples(*command, {"train configs/shapes-64.json --out runs/shapes",
-                          "train configs/shapes-64.json --out runs/shapes --resume --set train.images=2000000"});
+                          "train configs/shapes-64.json --out runs/shapes --resume --train.images 2000000"});
   CLI::Option* dtype = command->get_option("--dtype")
                            ->description("fp32, or bf16 for mixed precision; in place of train.precision")
                            ->default_str("");

@@ -6,8 +6,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "crescendo/cli/args.h"
 #include "crescendo/core/fields.h"
@@ -43,13 +45,15 @@ std::string field_type_name() {
 
 class FieldArgs {
  public:
-  // Adds an option for every field of T, but not for those in `without`.
+  // Adds an option for every field of T, but not for those in `without`. Fields of a member are a group of their own in
+  // the help.
   template <HasFields T>
   void add(CLI::App& command, const std::string& group, const std::vector<std::string>& without = {},
            const std::string& prefix = "") {
-    T defaults{};
-    T::fields(defaults, [&](const char* name, auto& field, const char* help) {
-      using Field = std::remove_reference_t<decltype(field)>;
+    const std::string heading = prefix.empty() ? group : group + ": " + prefix.substr(0, prefix.size() - 1);
+    const auto defaults = std::make_unique<T>();
+    T::fields(std::as_const(*defaults), [&](const char* name, const auto& field, const char* help) {
+      using Field = std::remove_cvref_t<decltype(field)>;
       const std::string path = prefix + name;
       if (std::find(without.begin(), without.end(), path) != without.end()) return;
       std::string option = path;
@@ -60,7 +64,7 @@ class FieldArgs {
         command
             .add_flag_callback(
                 "--" + option, [this, path] { set(path, true); }, help)
-            ->group(group);
+            ->group(heading);
         command
             .add_flag_callback("--no-" + option,
                                [this, path, option] {
@@ -68,14 +72,14 @@ class FieldArgs {
                                              " contradict each other");
                                  set(path, false);
                                })
-            ->group(group);
+            ->group(heading);
       } else {
         const auto put = [this, path, option](const std::string& text) {
           set(path, field_from_text<Field>(text, "--" + option));
         };
         command.add_option_function<std::string>("--" + option, put, help)
             ->type_name(field_type_name<Field>())
-            ->group(group);
+            ->group(heading);
       }
     });
   }

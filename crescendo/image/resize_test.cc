@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
+#include "tests/support.h"
 
 namespace crescendo {
 namespace {
@@ -89,14 +89,12 @@ TEST(Flip, TwiceIsNothing) {
 
 // Every byte of ADM's crop as Pillow computes it.
 TEST(Crop, EqualsPillowOnPhotographs) {
-  const char* set = std::getenv("CRESCENDO_SHARED");
-  const std::filesystem::path shared = set ? set : "../shared";
-  const auto expected = shared / "fixtures/crop/expected.safetensors";
-  if (!std::filesystem::exists(expected))
-    GTEST_SKIP() << expected << " is missing; CRESCENDO_SHARED names the folder of the fixtures";
+  CRESCENDO_NEEDS_SHARED("fixtures/crop/expected.safetensors");
+  CRESCENDO_NEEDS_SHARED("data/imagenet-sample/train");
   int compared = 0;
-  const Safetensors file = read_safetensors(expected);
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(shared / "data/imagenet-sample/train")) {
+  const Safetensors file = read_safetensors(test::shared_path("fixtures/crop/expected.safetensors"));
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(test::shared_path("data/imagenet-sample/train"))) {
     const auto found = file.tensors.find("crop." + entry.path().filename().string());
     if (found == file.tensors.end()) continue;
     const Tensor ours = image_to_bytes(centre_crop(read_image(entry.path()), 256)).permute({1, 2, 0});  // (H, W, 3)

@@ -13,17 +13,13 @@
 #include "crescendo/core/utf8.h"
 #include "crescendo/text/bpe_train.h"
 #include "crescendo/text/pretokenize.h"
+#include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
 using Ids = std::vector<int64_t>;
 using Pieces = std::vector<std::string>;
-
-std::filesystem::path fixture(const std::string& name) {
-  const char* shared = std::getenv("CRESCENDO_SHARED");
-  return std::filesystem::path(shared ? shared : "../shared") / "fixtures" / name;
-}
 
 Pieces split(const RegexSplitter& splitter, std::string_view text) {
   Pieces pieces;
@@ -215,8 +211,8 @@ TEST(Bpe, SequencesThatChangeNothingAreRead) {
 }
 
 TEST(Bpe, MatchesTheTokenizerFixture) {
-  const auto folder = fixture("tokenizer_micro");
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no fixtures at " << folder;
+  CRESCENDO_NEEDS_SHARED("fixtures/tokenizer_micro");
+  const auto folder = test::shared_path("fixtures/tokenizer_micro");
   const Bpe bpe = Bpe::load(folder);
   size_t texts = 0;
   for (const Json& item : read_json(folder / "expected_ids.json")) {

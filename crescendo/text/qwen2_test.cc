@@ -12,14 +12,10 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
+#include "tests/support.h"
 
 namespace crescendo {
 namespace {
-
-std::filesystem::path fixture(const std::string& name) {
-  const char* shared = std::getenv("CRESCENDO_SHARED");
-  return std::filesystem::path(shared ? shared : "../shared") / "fixtures" / name;
-}
 
 // A folder that is gone at the end of the test.
 struct TemporaryFolder {
@@ -178,8 +174,8 @@ TEST(Qwen2, MatchesTheEquations) {
 }
 
 TEST(Qwen2, MatchesTheFixture) {
-  const auto folder = fixture("qwen2_micro");
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no fixtures at " << folder;
+  CRESCENDO_NEEDS_SHARED("fixtures/qwen2_micro");
+  const auto folder = test::shared_path("fixtures/qwen2_micro");
   Qwen2 model = Qwen2::load(folder);
   const TensorMap expected = read_safetensors(folder / "expected.safetensors").tensors;
   const Tensor& states = expected.at("last_hidden_state");

@@ -279,6 +279,8 @@ plan() {
   is "--set sampler.cfg" grep -q '"cfg": 2' stdout
   is "--no-train.ema-warmup" grep -q '"ema_warmup": false' stdout
   refuses 2 'train.lr' train train.json --out nowhere --train.lr quick --dry-run
+  refuses 2 'asks nothing of the sampler' train train.json --out nowhere --set sampler.steps=0 --dry-run
+  refuses 2 'asks nothing of the sampler' train train.json --out nowhere --sampler.steps 0 --dry-run
   ok train --help
   is "--help shows the objective" grep -q -- '--objective.mask' stdout
   ok tokenizer train tokenizer.json --loss.kl 0.5 --out nowhere --dry-run

@@ -99,12 +99,19 @@ Recipe resolve(const Arguments& a) {
   // What the command line asks of the sampler goes over what the config asks, as in generate.
   const Json sampler = std::exchange(recipe.config.sampler, Json::object());
   Json asked = Json::object();
+  // Reading drops the values that meant "as the preset" in older configs. On the command line they would do nothing.
+  const auto ask = [&recipe, &asked](size_t given, const std::string& option) {
+    check_usage(recipe.config.sampler.size() >= given, option,
+                ": the value asks nothing of the sampler; leave the option out for the preset's");
+    asked.update(std::exchange(recipe.config.sampler, Json::object()));
+  };
   for (const auto& assignment : a.set) {
     set_field(recipe, assignment);
-    asked.update(recipe.config.sampler);
+    ask(assignment.starts_with("sampler.") ? 1 : 0, "--set " + assignment);
   }
-  value_from_json(recipe, a.fields.given(), "the command line");
-  asked.update(recipe.config.sampler);
+  const Json& given = a.fields.given();
+  value_from_json(recipe, given, "the command line");
+  ask(given.contains("sampler") ? given["sampler"].size() : 0, "--sampler");
   recipe.config.sampler = merge_asked(sampler, asked);
   if (recipe.text.encoder.empty()) recipe.text.encoder = text_encoder_of(a);
   if (!a.data.empty()) recipe.data = a.data;

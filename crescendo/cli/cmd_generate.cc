@@ -41,6 +41,7 @@ struct Arguments {
   std::optional<uint64_t> seed;
   std::string out;
   std::string grid, strip;
+  int64_t grid_scale = 1;
   std::optional<std::string> strip_of;
   std::string noise, latents_out, trace;
   bool no_decode = false;
@@ -138,8 +139,10 @@ void check_fits(const Arguments& a, const fs::path& dir, const ModelConfig& mode
   double kept = 512;  // an image's place in the request and its entry in the result
   if (!a.latents_out.empty()) kept += latent_bytes(model);
   if (!a.trace.empty()) kept += steps * latent_bytes(model);
-  if (vae && !a.grid.empty()) kept += picture_bytes(model, *vae);
-  if (vae && !a.strip.empty()) kept += steps * picture_bytes(model, *vae);
+  const auto enlarged = static_cast<double>(a.grid_scale * a.grid_scale);
+  const double shown = (a.grid_scale > 1 ? 1 + enlarged : 1) * (vae ? picture_bytes(model, *vae) : 0);
+  if (!a.grid.empty()) kept += shown;
+  if (!a.strip.empty()) kept += steps * shown;
   const double batch = a.common.parsed_device().is_cpu() ? std::min(images, static_cast<double>(a.batch)) : 0;
   check_fits_memory(
       images * kept + batch * sampling_bytes(model, vae),
@@ -278,6 +281,7 @@ void run(Arguments& a) {
   if (!a.grid.empty()) {
     std::vector<Image> images;
     GridOptions options;
+    options.scale = a.grid_scale;
     for (const Generated& g : kept) {
       images.push_back(g.image);
       options.captions.push_back(asked[static_cast<size_t>(g.index)].prompt);
@@ -287,6 +291,7 @@ void run(Arguments& a) {
   if (!a.strip.empty()) {
     std::vector<Image> images;
     GridOptions options;
+    options.scale = a.grid_scale;
     options.columns = static_cast<int64_t>(plan.steps.size());
     options.column_labels = strip_labels(plan, request.strip_of, info.model);
     for (const Generated& g : kept) {
@@ -346,6 +351,10 @@ void add_generate_command(CLI::App& app) {
   command->add_option("--out", a->out, "FILE.png for one picture, else a folder (default: out)")->group(output);
   command->add_option("--grid", a->grid, "FILE.png: all pictures on a labelled sheet")->group(output);
   command->add_option("--strip", a->strip, "FILE.png: a row per picture, a column per outer step, labelled by level")
+      ->group(output);
+  add_number(*command, "--grid-scale", a->grid_scale, "--grid and --strip show pictures and labels N times as large", 1)
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str()
       ->group(output);
   command
       ->add_option("--strip-of", a->strip_of,

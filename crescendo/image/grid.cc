@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "crescendo/core/check.h"
+#include "crescendo/image/resize.h"
 
 namespace crescendo {
 
@@ -30,6 +31,23 @@ constexpr std::array<uint64_t, 95> kLetters = {
 // clang-format on
 constexpr uint64_t kUnknownLetter = 0x7C6318C7F;  // a box
 constexpr int64_t kLetterStep = 6;                // five pixels and a gap
+constexpr int64_t kMostScale = 16;
+
+// Share of pixel (dx, dy) of a letter enlarged by `scale` that is ink. The letter's bits are points of a field between
+// which it is bilinear; ink is where the field exceeds a half, with an edge one pixel wide.
+double letter_coverage(uint64_t bits, int64_t dx, int64_t dy, int64_t scale) {
+  const auto bit = [&](int64_t column, int64_t row) {
+    return column >= 0 && column < 5 && row >= 0 && row < 7 ? static_cast<double>(bits >> (34 - row * 5 - column) & 1)
+                                                            : 0.0;
+  };
+  const double size = static_cast<double>(scale);
+  const double u = (static_cast<double>(dx) + 0.5) / size - 0.5, v = (static_cast<double>(dy) + 0.5) / size - 0.5;
+  const double left = std::floor(u), top = std::floor(v);
+  const auto column = static_cast<int64_t>(left), row = static_cast<int64_t>(top);
+  const double above = std::lerp(bit(column, row), bit(column + 1, row), u - left);
+  const double below = std::lerp(bit(column, row + 1), bit(column + 1, row + 1), u - left);
+  return std::clamp((std::lerp(above, below, v - top) - 0.5) * size + 0.5, 0.0, 1.0);
+}
 
 // UTF-8 continuation bytes are no letters of their own.
 bool starts_letter(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
@@ -85,20 +103,28 @@ void draw_text(Image& image, int64_t x, int64_t y, std::string_view text, uint8_
     const uint64_t bits = c >= ' ' && c <= '~' ? kLetters[static_cast<size_t>(c - ' ')] : kUnknownLetter;
     for (int64_t dy = 0; dy < 7 * scale; ++dy) {
       for (int64_t dx = 0; dx < 5 * scale; ++dx) {
-        const int64_t bit = 34 - (dy / scale * 5 + dx / scale);
-        const bool inside = x + dx >= 0 && x + dx < image.width && y + dy >= 0 && y + dy < image.height;
-        if (inside && (bits >> bit & 1)) std::memset(image.pixel(x + dx, y + dy), grey, 3);
+        if (x + dx < 0 || x + dx >= image.width || y + dy < 0 || y + dy >= image.height) continue;
+        const double ink = letter_coverage(bits, dx, dy, scale);
+        for (int64_t channel = 0; channel < 3; ++channel) {
+          uint8_t& value = image.pixel(x + dx, y + dy)[channel];
+          value = static_cast<uint8_t>(std::lround(value + (grey - value) * ink));
+        }
       }
     }
     x += kLetterStep * scale;
   }
 }
 
-Image make_grid(std::span<const Image> images, const GridOptions& options) {
+Image make_grid(std::span<const Image> originals, const GridOptions& options) {
+  check(options.padding >= 0 && options.scale >= 1 && options.scale <= kMostScale, "make_grid: padding ",
+        options.padding, ", scale ", options.scale, " (1 to ", kMostScale, ")");
+  std::vector<Image> images;
+  for (const Image& image : originals)
+    images.push_back(options.scale == 1 ? image
+                                        : resize(image, image.width * options.scale, image.height * options.scale,
+                                                 Resampling::kBicubic));
   const auto count = static_cast<int64_t>(images.size());
   check(count > 0, "make_grid: no pictures to show");
-  check(options.padding >= 0 && options.text_scale >= 1, "make_grid: padding ", options.padding, ", text scale ",
-        options.text_scale);
   const int64_t columns = options.columns > 0 ? std::min(options.columns, count)
                                               : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(count))));
   const int64_t rows = (count + columns - 1) / columns;
@@ -115,7 +141,7 @@ Image make_grid(std::span<const Image> images, const GridOptions& options) {
     height = std::max(height, image.height);
   }
 
-  const int64_t scale = options.text_scale;
+  const int64_t scale = options.scale;
   const int64_t line_step = (kTextHeight + 2) * scale;
   const int64_t letters_per_line = std::max<int64_t>(1, (width + scale) / (kLetterStep * scale));
   const auto wrap_all = [&](const std::vector<std::string>& texts, size_t& most_lines) {

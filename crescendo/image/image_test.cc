@@ -239,6 +239,28 @@ TEST(Grid, PlacesPicturesAndWords) {
   EXPECT_NE(error_of([] { make_grid({}); }), "");
 }
 
+TEST(Grid, EnlargesPicturesAndSmoothsLetters) {
+  Image dark(8, 8);
+  GridOptions options;
+  options.padding = 1;
+  options.scale = 2;
+  options.captions = {"x"};
+  const Image sheet = make_grid(std::vector<Image>{dark}, options);
+  EXPECT_EQ(sheet.width, 18);
+  EXPECT_EQ(*sheet.pixel(1, 1), 0);
+  EXPECT_EQ(*sheet.pixel(16, 16), 0);
+  EXPECT_EQ(*sheet.pixel(17, 17), 255);
+  // An upright bar keeps its width, and the corners of a diagonal are neither empty nor full.
+  Image bar(20, 16), cross(20, 16);
+  draw_text(bar, 0, 0, "|", 200, 2);
+  draw_text(cross, 0, 0, "X", 200, 2);
+  EXPECT_EQ(std::count(bar.pixel(0, 6), bar.pixel(20, 6), 200), 3 * 2);
+  const auto partial = std::count_if(cross.rgb.begin(), cross.rgb.end(), [](uint8_t v) { return v > 0 && v < 200; });
+  EXPECT_GT(partial, 0);
+  options.scale = 0;
+  EXPECT_NE(error_of([&] { make_grid(std::vector<Image>{dark}, options); }).find("scale 0"), std::string::npos);
+}
+
 TEST(Grid, LettersDiffer) {
   std::vector<std::vector<uint8_t>> seen;
   for (char c = ' '; c <= '~'; ++c) {

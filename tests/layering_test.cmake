@@ -1,7 +1,8 @@
 # Checks which folder includes which against the table of docs/architecture.md: cmake -P tests/layering_test.cmake
 #
 # The table names, in order of dependency, every folder of crescendo/ and the folders it may include besides itself. A
-# test beside the code may also include any folder before its own: it may read a fixture with io.
+# test beside the code may also include any folder before its own: it may read a fixture with io. No string outside cli
+# names a flag of the command line: messages name fields, of which cli/flags makes flags.
 cmake_minimum_required(VERSION 3.22)
 
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
@@ -71,6 +72,14 @@ foreach(folder IN LISTS folders)
         list(APPEND errors "${name} includes ${included}: includes begin at the top of the checkout")
       endif()
     endforeach()
+    if(NOT is_test AND NOT folder STREQUAL "cli")
+      file(STRINGS "${file}" lines REGEX "\"[^\"]*--[a-z]")
+      list(FILTER lines EXCLUDE REGEX "^[ \t]*//")
+      foreach(line IN LISTS lines)
+        string(STRIP "${line}" line)
+        list(APPEND errors "${name} names a flag, which only cli may: ${line}")
+      endforeach()
+    endif()
   endforeach()
 endforeach()
 if(includes LESS 100)

@@ -8,6 +8,7 @@
 #include "crescendo/cli/sampler_args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/memory.h"
 #include "crescendo/kernels/device_memory.h"
@@ -80,7 +81,7 @@ void load_subject(const Arguments& a, Subject& s) {
   const double start_s = now_s();
   if (!s.dir.empty()) {
     s.model = load_model(s.dir, s.info, device, dtype);
-    if (!a.no_decode) s.vae = load_tokenizer(s.dir / "tokenizer", device, at::kFloat);
+    if (!a.no_decode) s.vae = load_tokenizer(s.dir / kTokenizerFolder, device, at::kFloat);
   } else {
     s.model = FarModel::random(s.info.model, 1);
     wake(*s.model);
@@ -260,8 +261,7 @@ void run(const Arguments& a) {
 void add_bench_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("bench", "Time a model's parts beside the machine's own products");
   auto a = std::make_shared<Arguments>();
-  std::string sizes;
-  for (const ModelPreset& p : kModelPresets) sizes += (sizes.empty() ? "" : ", ") + std::string(p.name);
+  const std::string sizes = join(kModelPresets, ", ", [](const ModelPreset& p) { return p.name; });
   const std::string what = "What";
   CLI::Option* size =
       command->add_option("--size", a->size, "published size with random weights: " + sizes)->group(what);

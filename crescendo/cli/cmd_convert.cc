@@ -3,6 +3,7 @@
 
 #include "crescendo/cli/args.h"
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
 #include "crescendo/store/convert.h"
 
@@ -90,7 +91,7 @@ void run(const Arguments& a) {
   log_info(concat(a.out, ": ", model.info.model.kind(), ", ", total_numel(model.weights), " parameters, ",
                   precision_name(model.dtype), ", ", model.info.weights, " weights, sampler ",
                   asked_preset(model.info.sampler, model.info.model)));
-  if (a.to == "dir" && !fs::exists(fs::path(a.out) / "tokenizer"))
+  if (a.to == "dir" && !has_tokenizer(a.out))
     log_info("it has no tokenizer yet: convert it again with --tokenizer kl16.ckpt to make pictures");
 }
 

@@ -2,8 +2,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <iomanip>
+#include <iostream>
 
 #include "crescendo/cli/sampler_args.h"
 #include "crescendo/core/check.h"
@@ -68,7 +68,7 @@ Made make_images(const Arguments& a, const std::filesystem::path& dir, const Req
 // Scenes that fit the prompts, through the model's tokenizer and back: what a model gets that draws perfect latents.
 Made reconstruct_scenes(const GenevalArguments& a, const std::filesystem::path& dir, const ModelConfig& model,
                         const std::vector<GenevalPrompt>& prompts) {
-  const auto vae = load_tokenizer(dir / "tokenizer", a.common.parsed_device(), a.common.parsed_dtype());
+  const auto vae = load_tokenizer(dir / kTokenizerFolder, a.common.parsed_device(), a.common.parsed_dtype());
   const int64_t side = model.latent_height * vae->config().factor();
   const auto split = parse_enum<Split>(a.split, "--split");
   const at::NoGradGuard no_grad;
@@ -88,9 +88,20 @@ Made reconstruct_scenes(const GenevalArguments& a, const std::filesystem::path& 
   return made;
 }
 
-void print_share(const std::string& name, const Json& s, const std::string& more = "") {
-  std::printf("%-14s %5.1f %%  (95 %% interval %.1f to %.1f)%s\n", name.c_str(), 100 * s["share"].get<double>(),
-              100 * s["low"].get<double>(), 100 * s["high"].get<double>(), more.c_str());
+// Scores what was made and says how good it is; `more` goes behind the scorer's own report.
+void report(const Arguments& a, const Scorer& scorer, const Made& made, const Json& more,
+            const std::string& results = "") {
+  Score r = scorer.score(made.images);
+  if (!results.empty()) {
+    std::string lines;
+    for (const Json& picture : r.pictures) lines += json_text(picture) + "\n";
+    write_file_atomically(results, lines);
+  }
+  r.json["seconds_per_image"] = made.seconds_per_image;
+  r.json["seed"] = a.seed;
+  r.json.update(more);
+  if (a.common.json) return print_json(r.json);
+  std::cout << r.what << concat(std::fixed, std::setprecision(2), ", ", made.seconds_per_image, " s each\n") << r.table;
 }
 
 // Every picture is kept until all are there. Throws before any is made where they cannot fit into memory.
@@ -124,16 +135,7 @@ void run_shapes(ShapesArguments& a) {
         {{"model", dir.string()}, {"images", request.size()}, {"seed", a.seed}, {"plan", plan_to_json(plan)}});
   catch_interrupts();
   const Made made = make_images(a, dir, request);
-  const ShapesScore score = score_shapes(made.images, request.labels);
-  Json out = score.to_json();
-  out["seconds_per_image"] = made.seconds_per_image;
-  out["seed"] = a.seed;
-  out["sampler"] = value_to_json(sampler);
-  if (a.common.json) return print_json(out);
-  std::printf("%ld images of %ld classes, %.2f s each\n", static_cast<long>(score.images),
-              static_cast<long>(info.model.classes), made.seconds_per_image);
-  for (const char* name : {"found", "colour", "shape", "both"}) print_share(name, out[name]);
-  std::printf("spread of centres %.2f and of sizes %.2f of the data's\n", score.centre_spread, score.size_spread);
+  report(a, ShapesScorer(request.labels), made, {{"sampler", value_to_json(sampler)}});
 }
 
 // Generates pictures of GenEval's six kinds of prompts, made of shapes, and judges them by its rules.
@@ -158,8 +160,6 @@ void run_geneval(GenevalArguments& a) {
   const SamplerOptions sampler = a.sampler.over(info);
   const Plan plan = make_plan(sampler, info.model);
   request.seeds = seeds_from(a.seed, static_cast<int64_t>(prompts.size()));
-  std::vector<std::string> texts;
-  for (const GenevalPrompt& prompt : prompts) texts.push_back(prompt.prompt);
   request.batch = a.batch;
   Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(sampler)}};
   if (a.common.dry_run) {
@@ -173,29 +173,12 @@ void run_geneval(GenevalArguments& a) {
   if (a.reconstruct) {
     made = reconstruct_scenes(a, dir, info.model, prompts);
   } else {
-    encode_prompts(load_text_encoder(dir / "text_encoder", info.model, a.text_encoder.parsed_device(a.common),
+    encode_prompts(load_text_encoder(dir / kTextEncoderFolder, info.model, a.text_encoder.parsed_device(a.common),
                                      a.common.parsed_dtype()),
-                   texts, request);
+                   texts_of(prompts), request);
     made = make_images(a, dir, request);
   }
-  const GenevalScore score = score_geneval(made.images, prompts, a.seed);
-  if (!a.results.empty()) {
-    std::string lines;
-    for (const GenevalResult& result : score.results) lines += json_text(geneval_result_to_json(result)) + "\n";
-    write_file_atomically(a.results, lines);
-  }
-  Json out = score.to_json();
-  out["seconds_per_image"] = made.seconds_per_image;
-  out["seed"] = a.seed;
-  out.update(pictures);
-  if (a.common.json) return print_json(out);
-  std::printf("%ld images of %ld prompts, %.2f s each\n", static_cast<long>(score.asked.images),
-              static_cast<long>(score.asked.prompts), made.seconds_per_image);
-  const auto percent = [](double share) { return concat(std::fixed, std::setprecision(1), 100 * share, " %"); };
-  for (const auto& [tag, task] : out["tasks"].items())
-    print_share(tag, task, ", by chance " + percent(task["chance"].get<double>()));
-  std::printf("%-14s %s, by chance %s\n", "mean of tasks", percent(score.asked.overall).c_str(),
-              percent(score.shuffled.overall).c_str());
+  report(a, GenevalScorer(prompts, a.seed), made, pictures, a.results);
 }
 
 }  // namespace

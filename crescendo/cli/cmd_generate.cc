@@ -157,7 +157,7 @@ void encode_asked(const Arguments& a, const fs::path& dir, const ModelInfo& info
   for (const Asked& image : asked) prompts.push_back(image.prompt);
   const at::Device device = a.text_encoder.parsed_device(a.common);
   const double start_s = now_s();
-  encode_prompts(load_text_encoder(dir / "text_encoder", info.model, device, a.common.parsed_dtype()), prompts,
+  encode_prompts(load_text_encoder(dir / kTextEncoderFolder, info.model, device, a.common.parsed_dtype()), prompts,
                  request);
   log_verbose(concat(request.text.size(0), " prompts encoded on ", device_description(device), " in ",
                      format_duration(now_s() - start_s)));

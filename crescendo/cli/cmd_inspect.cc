@@ -6,6 +6,7 @@
 #include <map>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/core/join.h"
 #include "crescendo/store/inspect.h"
 
 namespace crescendo {
@@ -30,9 +31,7 @@ std::string text_of(const Json& value) { return value.is_string() ? value.get<st
 
 // {"a": 1, "b": "x"} -> "a 1, b x".
 std::string list_of(const Json& object) {
-  std::string out;
-  for (const auto& [key, value] : object.items()) out += (out.empty() ? "" : ", ") + key + " " + text_of(value);
-  return out;
+  return join(object.items(), ", ", [](const auto& entry) { return entry.key() + " " + text_of(entry.value()); });
 }
 
 // encoder_blocks.3.attn.qkv.weight -> encoder_blocks.*.attn.qkv.weight
@@ -80,16 +79,14 @@ void print(const Json& found, bool all, const std::string& title) {
     line("sizes", list_of(sizes));
   }
   if (found.contains("parameters")) {
-    std::string counts;
-    for (const auto& [part, n] : found["parameters"].items())
-      counts += (counts.empty() ? "" : ", ") + part + " " + grouped_digits(n.get<int64_t>());
-    line("parameters", counts);
+    line("parameters", join(found["parameters"].items(), ", ", [](const auto& part) {
+           return part.key() + " " + grouped_digits(part.value().template get<int64_t>());
+         }));
   }
   if (found.contains("weights")) {
-    std::string sets;
-    for (const auto& [name, set] : found["weights"].items())
-      sets += (sets.empty() ? "" : "; ") + (name.empty() ? "unnamed" : name) + ": " + list_of(set);
-    line("weights", sets);
+    line("weights", join(found["weights"].items(), "; ", [](const auto& set) {
+           return (set.key().empty() ? "unnamed" : set.key()) + ": " + list_of(set.value());
+         }));
     line("EMA", found["ema"].get<bool>() ? "yes" : "no");
   }
   if (found.contains("removed")) line("removed", json_text(found["removed"]) + " from the names");

@@ -12,8 +12,10 @@
 #endif
 
 #include "crescendo/cli/args.h"
+#include "crescendo/cli/flags.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/fields.h"
+#include "crescendo/core/log.h"
 #include "crescendo/core/utf8.h"
 
 namespace {
@@ -34,6 +36,13 @@ const CLI::App& command_reached(const CLI::App& app) {
   return parsed.empty() ? app : command_reached(*parsed.front());
 }
 
+std::set<std::string> flags_of(const CLI::App& command) {
+  std::set<std::string> flags;
+  for (const CLI::Option* option : command.get_options())
+    for (const auto& name : option->get_lnames()) flags.insert("--" + name);
+  return flags;
+}
+
 std::string full_name(const CLI::App& command) {
   const CLI::App* parent = command.get_parent();
   return parent ? full_name(*parent) + " " + command.get_name() : command.get_name();
@@ -45,8 +54,8 @@ std::string explain(const CLI::ParseError& error, const CLI::App& command) {
   const auto stranger = rest.empty() ? std::string() : rest.front().substr(0, rest.front().find('='));
   std::vector<std::string> names;
   if (stranger.starts_with("-")) {
-    for (const CLI::Option* option : command.get_options())
-      for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+    const std::set<std::string> flags = flags_of(command);
+    names.assign(flags.begin(), flags.end());
   } else {
     for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
       names.push_back(sub->get_name());
@@ -109,6 +118,8 @@ int main(int argc, char** argv) {
   add_evaluate_command(app);
   add_bench_command(app);
   add_version_command(app);
+  const auto wording = [&app](std::string_view message) { return with_flags(message, flags_of(command_reached(app))); };
+  set_log_wording(wording);
   try {
     app.parse(argc, argv);
     return finish_output();
@@ -117,7 +128,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return usage_failure(e, app);
   } catch (const Error& e) {
-    return report(e.what(), e.exit_code());
+    return report(wording(e.what()), e.exit_code());
   } catch (const std::bad_alloc&) {
     return report_no_memory();
   } catch (const std::length_error&) {  // more than any memory

@@ -20,11 +20,11 @@ at::Device parse_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   const bool numbered = name.size() > 5 && name.size() < 9 && name.starts_with("cuda:") &&
                         name.find_first_not_of("0123456789", 5) == std::string::npos;
-  check_usage(name == "cuda" || numbered, "--device must be auto, cpu, cuda or cuda:N, got '", name, "'");
-  check(at::hasCUDA(), "--device ", name, ": this LibTorch sees no CUDA device; use --device cpu");
+  check_usage(name == "cuda" || numbered, "`device` must be auto, cpu, cuda or cuda:N, got '", name, "'");
+  check(at::hasCUDA(), "`device` ", name, ": this LibTorch sees no CUDA device; use `device` cpu");
   const int index = numbered ? std::stoi(name.substr(5)) : 0;
   const auto devices = static_cast<int>(at::detail::getCUDAHooks().getNumGPUs());
-  check_usage(index < devices, "--device ", name, ": there are ", devices, " CUDA devices, numbered from 0");
+  check_usage(index < devices, "`device` ", name, ": there are ", devices, " CUDA devices, numbered from 0");
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 
@@ -32,7 +32,7 @@ at::ScalarType parse_dtype(const std::string& name) {
   if (name == "fp32") return at::kFloat;
   if (name == "bf16") return at::kBFloat16;
   if (name == "fp16") return at::kHalf;
-  usage_error("--dtype must be fp32, bf16 or fp16, got '", name, "'");
+  usage_error("`dtype` must be fp32, bf16 or fp16, got '", name, "'");
 }
 
 std::string precision_name(at::ScalarType type) {
@@ -53,7 +53,7 @@ std::string precision_name(at::ScalarType type) {
 void set_up_torch(int64_t count) {
   at::globalContext().setAllowTF32CuDNN(false);
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-  check_usage(count >= 0 && count <= 4096, "--threads must be in 0..4096, got ", count);
+  check_usage(count >= 0 && count <= 4096, "`threads` must be in 0..4096, got ", count);
   if (const char* given = std::getenv("OMP_NUM_THREADS"); count == 0 && given && *given) return;  // has been heeded
   at::set_num_threads(static_cast<int>(count == 0 ? cores : count));
 }

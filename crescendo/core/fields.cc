@@ -37,4 +37,9 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   return best;
 }
 
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& names) {
+  const std::string near_name = nearest_name(name, names);
+  return near_name.empty() ? "" : "; did you mean '" + near_name + "'?";
+}
+
 }  // namespace crescendo

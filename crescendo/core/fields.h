@@ -30,6 +30,8 @@ namespace crescendo {
 
 // The name nearest to `name` by edit distance; empty where none is near.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
+// "; did you mean 'width'?", or nothing where none is near.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& names);
 
 struct IgnoreField {
   template <class... Args>
@@ -92,8 +94,7 @@ void value_from_json(T& value, const Json& given, const std::string& where) {
       bool known = false;
       for (const auto& name : names) known = known || name == key;
       if (known) continue;
-      const std::string near_name = nearest_name(key, names);
-      usage_error(where, " has no key '", key, "'", near_name.empty() ? "" : "; did you mean '" + near_name + "'?");
+      usage_error(where, " has no key '", key, "'", did_you_mean(key, names));
     }
     T::fields(value, [&](const char* name, auto& field, const char*) {
       if (auto it = json.find(name); it != json.end()) value_from_json(field, *it, where + "." + name);
@@ -136,19 +137,19 @@ void value_from_json(T& value, const Json& given, const std::string& where) {
   }
 }
 
-// Applies one "key.sub=value" assignment, as --set takes it. The value is read as JSON where it is valid JSON, else as
+// Applies one assignment, "key.sub=value". The value is read as JSON where it is valid JSON, else as
 // a string, so that both cfg=3 and filter=fourier work.
 template <HasFields T>
 void set_field(T& value, const std::string& assignment) {
   const size_t equals = assignment.find('=');
-  check_usage(equals != std::string::npos && equals > 0, "--set takes key=value, got '", assignment, "'");
+  check_usage(equals != std::string::npos && equals > 0, "`set` takes key=value, got '", assignment, "'");
   const std::string text = assignment.substr(equals + 1);
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) json = text;
   std::string path = assignment.substr(0, equals);
   for (size_t dot; (dot = path.rfind('.')) != std::string::npos; path.resize(dot))
     json = Json::object({{path.substr(dot + 1), json}});
-  value_from_json(value, Json::object({{path, json}}), "--set");
+  value_from_json(value, Json::object({{path, json}}), "`set`");
 }
 
 template <HasFields T>

@@ -139,12 +139,12 @@ TEST(Fields, SetErrors) {
     Outer o;
     return usage_error_of([&] { set_field(o, text); });
   };
-  EXPECT_EQ(error("count"), "--set takes key=value, got 'count'");
-  EXPECT_EQ(error("=3"), "--set takes key=value, got '=3'");
-  EXPECT_EQ(error("cuont=3"), "--set has no key 'cuont'; did you mean 'count'?");
-  EXPECT_EQ(error("inner.rat=3"), "--set.inner has no key 'rat'; did you mean 'rate'?");
-  EXPECT_EQ(error("count=many"), "--set.count must be a whole number, got \"many\"");
-  EXPECT_EQ(error("inner=3"), "--set.inner must be an object, got 3");
+  EXPECT_EQ(error("count"), "`set` takes key=value, got 'count'");
+  EXPECT_EQ(error("=3"), "`set` takes key=value, got '=3'");
+  EXPECT_EQ(error("cuont=3"), "`set` has no key 'cuont'; did you mean 'count'?");
+  EXPECT_EQ(error("inner.rat=3"), "`set`.inner has no key 'rat'; did you mean 'rate'?");
+  EXPECT_EQ(error("count=many"), "`set`.count must be a whole number, got \"many\"");
+  EXPECT_EQ(error("inner=3"), "`set`.inner must be an object, got 3");
 }
 
 TEST(Fields, NearestName) {

@@ -1,6 +1,7 @@
 #include "crescendo/core/json.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
@@ -35,6 +36,12 @@ std::string json_text(const Json& value, int indent) {
 
 void write_json(const std::filesystem::path& path, const Json& value) {
   write_file_atomically(path, json_text(value, 2) + "\n");
+}
+
+void append_json_line(const std::filesystem::path& path, const Json& value) {
+  std::ofstream log(path, std::ios::app);
+  log << json_text(value) << std::endl;  // flushed, or a full disk would go unseen
+  check(log.good(), "cannot write ", path.string());
 }
 
 }  // namespace crescendo

@@ -18,5 +18,7 @@ Json read_json(const std::filesystem::path& path);
 std::string json_text(const Json& value, int indent = -1);
 // Indented by two, with a final newline, written atomically.
 void write_json(const std::filesystem::path& path, const Json& value);
+// As a line at the end of a log, which is there at once; throws where it cannot be written.
+void append_json_line(const std::filesystem::path& path, const Json& value);
 
 }  // namespace crescendo

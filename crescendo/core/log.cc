@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "crescendo/core/utf8.h"
 
@@ -14,17 +15,19 @@ namespace crescendo {
 
 namespace {
 std::atomic<LogLevel> g_level{LogLevel::kNormal};
+std::function<std::string(std::string_view)> g_wording = [](std::string_view line) { return std::string(line); };
 std::atomic<bool> g_bar_on_line{false};  // a terminal's last line is a progress bar
 constexpr const char* kClearLine = "\r\033[K";
 
 void write_line(std::string_view prefix, std::string_view line) {
   std::fprintf(stderr, "%s%.*s%s\n", g_bar_on_line.exchange(false) ? kClearLine : "", static_cast<int>(prefix.size()),
-               prefix.data(), printable(line).c_str());
+               prefix.data(), printable(g_wording(line)).c_str());
 }
 }  // namespace
 
 void set_log_level(LogLevel level) { g_level = level; }
 LogLevel log_level() { return g_level; }
+void set_log_wording(std::function<std::string(std::string_view)> wording) { g_wording = std::move(wording); }
 
 void log_info(std::string_view line) {
   if (g_level != LogLevel::kQuiet) write_line("", line);

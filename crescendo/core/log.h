@@ -1,6 +1,7 @@
 // What the program says while it works: to stderr, so that stdout stays for results.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,8 @@ enum class LogLevel { kQuiet, kNormal, kVerbose };
 
 void set_log_level(LogLevel level);
 LogLevel log_level();
+// What every line goes through first, such as a command's words for what the library names.
+void set_log_wording(std::function<std::string(std::string_view)> wording);
 
 void log_info(std::string_view line);     // unless --quiet
 void log_verbose(std::string_view line);  // with --verbose

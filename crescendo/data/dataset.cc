@@ -29,14 +29,11 @@ std::map<std::string, std::string> parse_settings(const std::string& spec, size_
     const size_t end = std::min(spec.find(',', begin), spec.size());
     const std::string item = spec.substr(begin, end - begin);
     const size_t equals = item.find('=');
-    check_usage(equals != std::string::npos, "--data ", spec, ": '", item, "' should read key=value");
+    check_usage(equals != std::string::npos, "`data` ", spec, ": '", item, "' should read key=value");
     const std::string key = item.substr(0, equals);
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      const std::string near_name = nearest_name(key, known);
-      usage_error("--data ", spec, ": there is no setting '", key, "'",
-                  near_name.empty() ? "" : "; did you mean '" + near_name + "'?");
-    }
-    check_usage(settings.emplace(key, item.substr(equals + 1)).second, "--data ", spec, ": '", key, "' is given twice");
+    check_usage(std::find(known.begin(), known.end(), key) != known.end(), "`data` ", spec, ": there is no setting '",
+                key, "'", did_you_mean(key, known));
+    check_usage(settings.emplace(key, item.substr(equals + 1)).second, "`data` ", spec, ": '", key, "' is given twice");
     begin = end + 1;
   }
   return settings;
@@ -49,7 +46,7 @@ T number_of(const std::map<std::string, std::string>& settings, const std::strin
   if (found == settings.end()) return otherwise;
   const std::string& text = found->second;
   const std::optional<T> value = parse_number<T>(text);
-  check_usage(value.has_value(), "--data ", spec, ": ", key, " must be a ", std::is_integral_v<T> ? "whole " : "",
+  check_usage(value.has_value(), "`data` ", spec, ": ", key, " must be a ", std::is_integral_v<T> ? "whole " : "",
               "number, got '", text, "'");
   return *value;
 }
@@ -80,7 +77,7 @@ LabelledImages Dataset::batch(std::span<const int64_t> indices) const {
 
 std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
   check_usage(side > 0, "open_dataset: the side must be positive, got ", side);
-  check_usage(!spec.empty(), "--data needs shapes, scenes, a folder or a file of captions");
+  check_usage(!spec.empty(), "`data` needs shapes, scenes, a folder or a file of captions");
   if (names(spec, "shapes")) {
     const auto settings = parse_settings(spec, sizeof "shapes", {"count", "seed"});
     return std::make_unique<ShapesDataset>(number_of<int64_t>(settings, "count", 32000, spec),
@@ -96,7 +93,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
       weight = number_of<int64_t>(settings, std::string(figure.name), weight, spec);
     }
     if (const auto split = settings.find("split"); split != settings.end())
-      options.split = parse_enum<Split>(split->second, "--data " + spec + ": split");
+      options.split = parse_enum<Split>(split->second, "`data` " + spec + ": split");
     options.side = side;
     options.free = number_of<double>(settings, "free", options.free, spec);
     options.single = number_of<double>(settings, "single", options.single, spec);
@@ -106,11 +103,11 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side) {
   const std::filesystem::path path = spec;
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return open_image_folder(path, side);
-  check_usage(std::filesystem::is_regular_file(path, ignored), "--data ", spec,
+  check_usage(std::filesystem::is_regular_file(path, ignored), "`data` ", spec,
               ": no such folder or file, and no built-in set of that name (shapes, scenes)");
   if (path.extension() == ".jsonl") return open_caption_lines(path, side);
   if (path.extension() == ".json") return open_caption_list(path, side);
-  usage_error("--data ", spec, ": a file of captions ends in .jsonl or .json");
+  usage_error("`data` ", spec, ": a file of captions ends in .jsonl or .json");
 }
 
 std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch) {
@@ -119,6 +116,18 @@ std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch) {
   std::iota(order.begin(), order.end(), int64_t{0});
   Rng(derive_seed(seed, static_cast<uint64_t>(epoch)), Draw::kShuffle).shuffle(std::span(order));
   return order;
+}
+
+int64_t ImageOrder::index_of(int64_t n) {
+  const std::lock_guard lock(mutex_);
+  const int64_t epoch = n / size_;
+  auto it = orders_.find(epoch);
+  if (it == orders_.end()) {
+    // A batch may reach over the end of an epoch, so the one before is kept.
+    orders_.erase(orders_.begin(), orders_.lower_bound(epoch - 1));
+    it = orders_.emplace(epoch, epoch_order(size_, seed_, epoch)).first;
+  }
+  return it->second[static_cast<size_t>(n % size_)];
 }
 
 }  // namespace crescendo

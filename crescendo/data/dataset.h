@@ -4,7 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,7 +49,7 @@ class Dataset {
   void check_index(int64_t index) const;
 };
 
-// What --data takes, pictures cropped to `side`:
+// What a spec may say, pictures cropped to `side`:
 //   shapes[:count=32000,seed=0]                 one object each, 80 classes
 //   scenes[:count=32000,seed=0,split=train,free=0,single=0]  one to four objects with captions; split train, heldout or
 //                                               all; free: share of captions in other words than GenEval's; single:
@@ -62,5 +64,18 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, int64_t side);
 
 // The order in which an epoch visits a set, drawn from (seed, epoch): resuming needs no state.
 std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch);
+
+// Which image of a set is the n-th of a run that goes through it epoch by epoch. Several threads may ask.
+class ImageOrder {
+ public:
+  ImageOrder(int64_t size, uint64_t seed) : size_(size), seed_(seed) {}
+  int64_t index_of(int64_t n);
+
+ private:
+  int64_t size_;
+  uint64_t seed_;
+  std::mutex mutex_;
+  std::map<int64_t, std::vector<int64_t>> orders_;  // by epoch
+};
 
 }  // namespace crescendo

@@ -71,7 +71,7 @@ TEST_F(DatasetTest, WrongSpecsSayWhatIsWrong) {
   EXPECT_NE(error("shapes:count").find("key=value"), std::string::npos);
   EXPECT_NE(error("shapes:count=0").find("positive"), std::string::npos);
   EXPECT_NE(error("/no/such/place").find("/no/such/place"), std::string::npos);
-  EXPECT_NE(error("").find("--data"), std::string::npos);
+  EXPECT_NE(error("").find("`data`"), std::string::npos);
   EXPECT_NE(error(folder_.string()), "");  // empty
 }
 
@@ -181,6 +181,12 @@ TEST(EpochOrder, IsAPermutationOfSeedAndEpoch) {
   EXPECT_NE(order, epoch_order(1000, 1, 3));
   EXPECT_NE(order, epoch_order(1000, 2, 2));
   EXPECT_EQ(std::set<int64_t>(order.begin(), order.end()).size(), 1000u);
+}
+
+TEST(ImageOrder, GoesThroughEpochAfterEpoch) {
+  ImageOrder order(7, 3);
+  for (const int64_t n : {0, 6, 7, 13, 8, 5, 20})  // a batch may go back over the end of an epoch
+    EXPECT_EQ(order.index_of(n), epoch_order(7, 3, n / 7)[static_cast<size_t>(n % 7)]) << n;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/hash.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
 #include "crescendo/data/captioned.h"
 #include "crescendo/data/picture_files.h"
@@ -40,9 +41,10 @@ fs::path training_root(const fs::path& root) {
     return !visible_folders(folder).empty() && find_pictures(folder, /*below=*/false).pictures.empty();
   };
   const auto train = std::find_if(folders.begin(), folders.end(), is_train);
-  std::string others;
+  std::vector<std::string> names;
   for (const fs::path& folder : folders)
-    if (!is_train(folder)) others += (others.empty() ? "" : ", ") + folder.filename().string();
+    if (!is_train(folder)) names.push_back(folder.filename().string());
+  const std::string others = join(names);
   if (train == folders.end()) {
     check_usage(!std::any_of(folders.begin(), folders.end(), holds_folders), root.string(), ": holds the splits ",
                 others, " and no train; name the folder of the split to train on, e.g. ", folders.front().string());

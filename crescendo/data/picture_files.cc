@@ -5,6 +5,7 @@
 #include <set>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 
 namespace crescendo {
 
@@ -90,11 +91,8 @@ void PictureFiles::append(const PictureFiles& more) {
 
 std::string PictureFiles::unread_text() const {
   int64_t total = 0;
-  std::string list;
-  for (const auto& [extension, count] : unread) {
-    total += count;
-    list += concat(list.empty() ? "" : ", ", count, " ", extension);
-  }
+  for (const auto& [extension, count] : unread) total += count;
+  const std::string list = join(unread, ", ", [](const auto& kind) { return concat(kind.second, " ", kind.first); });
   if (total == 0) return "";
   return concat(total,
                 total == 1 ? " picture of a format that is not read (" : " pictures of formats that are not read (",

@@ -77,7 +77,7 @@ std::unique_ptr<Dataset> without_unreadable(std::unique_ptr<Dataset> dataset, in
   const auto bad = faults.size() - static_cast<size_t>(std::count(faults.begin(), faults.end(), ""));
   if (bad == 0) return dataset;
   check(static_cast<int64_t>(bad) <= skip_bad, bad, " of ", faults.size(),
-        " images cannot be read: ", listed(faults, bad), "; mend or remove them, or let --skip-bad ", bad,
+        " images cannot be read: ", listed(faults, bad), "; mend or remove them, or let `skip_bad` ", bad,
         " go on without");
   check(bad < faults.size(), "none of the images can be read: ", listed(faults, bad));
   log_warning(concat(bad, " of ", faults.size(), " images cannot be read and are left out: ", listed(faults, bad)));

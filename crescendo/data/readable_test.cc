@@ -32,7 +32,7 @@ TEST_F(ReadableTest, NamesAllAtOnceAndGoesOnWithoutAsManyAsAllowed) {
   EXPECT_CONTAINS(error, "2 of 5 images cannot be read");
   EXPECT_CONTAINS(error, "1.png: the file is empty");
   EXPECT_CONTAINS(error, "1.jpg");
-  EXPECT_CONTAINS(error, "--skip-bad 2");
+  EXPECT_CONTAINS(error, "`skip_bad` 2");
   testing::internal::CaptureStderr();
   const auto set = read(2);
   EXPECT_CONTAINS(testing::internal::GetCapturedStderr(), "2 of 5 images cannot be read and are left out: ");

@@ -81,7 +81,7 @@ int64_t write_folder(const fs::path& out, int64_t count, const std::function<voi
 
 int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& options,
                             const std::function<bool(int64_t)>& on_progress) {
-  check_usage(options.count > 0, "--count must be positive, got ", options.count);
+  check_usage(options.count > 0, "`count` must be positive, got ", options.count);
   const auto draw = [&](int64_t i) { return draw_single(options.seed, i, options.side); };
   return write_folder(
       out, options.count,
@@ -103,7 +103,7 @@ int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& opti
 
 int64_t write_scenes_folder(const fs::path& out, const ShapesFolderOptions& options, Split split,
                             const std::function<bool(int64_t)>& on_progress) {
-  check_usage(options.count > 0, "--count must be positive, got ", options.count);
+  check_usage(options.count > 0, "`count` must be positive, got ", options.count);
   const auto draw = [&](int64_t i) { return draw_captioned(options.seed, i, {split, options.side}); };
   return write_folder(
       out, options.count,

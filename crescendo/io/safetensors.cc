@@ -10,6 +10,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/json.h"
 #include "crescendo/core/other_kind.h"
 
@@ -42,9 +43,7 @@ constexpr std::array kUnreadDtypes = {UnreadDtype{"F8_E4M3", 1}, UnreadDtype{"F8
                                       UnreadDtype{"C64", 8}};
 
 std::string dtype_list() {
-  std::string out;
-  for (const auto& entry : kDtypes) out += (out.empty() ? "" : ", ") + std::string(entry.name);
-  return out;
+  return join(kDtypes, ", ", [](const auto& entry) { return entry.name; });
 }
 
 struct Entry {
@@ -234,12 +233,11 @@ Safetensors read_sharded(const std::filesystem::path& index_path, UnreadTypes un
 }  // namespace
 
 std::string other_weights_in(const std::filesystem::path& folder) {
-  std::string names;
+  std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     for (const char* extension : {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"})
-      if (entry.path().extension() == extension)
-        names += (names.empty() ? "" : ", ") + entry.path().filename().string();
-  return names.empty() ? "" : "; it holds " + names + ", but in a folder only safetensors are read";
+      if (entry.path().extension() == extension) names.push_back(entry.path().filename().string());
+  return names.empty() ? "" : "; it holds " + join(names) + ", but in a folder only safetensors are read";
 }
 
 Safetensors parse_safetensors(const Bytes& bytes, UnreadTypes unread_types) {

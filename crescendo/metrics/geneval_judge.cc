@@ -5,16 +5,11 @@
 #include <optional>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 
 namespace crescendo {
 
 namespace {
-
-std::string join(const std::vector<std::string>& items, const std::string& glue) {
-  std::string out;
-  for (const auto& item : items) out += (out.empty() ? "" : glue) + item;
-  return out;
-}
 
 std::string percent(int64_t part, int64_t whole) {
   char text[32];
@@ -75,7 +70,7 @@ GenevalVerdict geneval_judge(const GenevalObjects& objects, const GenevalPrompt&
           for (const auto& entry : enum_table(Colour{}))
             if (const auto n = count_of(std::string(entry.name)); n > 0) seen.push_back(concat(n, " ", entry.name));
           faults.push_back(concat("expected ", *clause.colour, " ", clause.class_name, ">=", clause.count, ", found ",
-                                  count_of(*clause.colour), " ", *clause.colour, "; and ", join(seen, ", ")));
+                                  count_of(*clause.colour), " ", *clause.colour, "; and ", join(seen)));
         }
       }
       if (clause.position && faults.size() == faults_before) {

@@ -28,6 +28,12 @@ std::vector<GenevalPrompt> prompts_to_score(uint64_t seed, int64_t per_tag, int6
   return out;
 }
 
+std::vector<std::string> texts_of(std::span<const GenevalPrompt> prompts) {
+  std::vector<std::string> texts;
+  for (const GenevalPrompt& prompt : prompts) texts.push_back(prompt.prompt);
+  return texts;
+}
+
 GenevalScore score_geneval(const std::vector<Image>& images, std::span<const GenevalPrompt> prompts, uint64_t seed) {
   check(images.size() == prompts.size() && !images.empty(), "score_geneval: ", images.size(), " images of ",
         prompts.size(), " prompts");
@@ -71,6 +77,18 @@ Json GenevalScore::to_json() const {
           {"prompts", asked.prompts},
           {"correct_prompts", asked.correct_prompts},
           {"tasks", std::move(tasks)}};
+}
+
+Score GenevalScorer::score(const std::vector<Image>& images) const {
+  const GenevalScore s = score_geneval(images, prompts_, seed_);
+  Score out{.what = concat(s.asked.images, " images of ", s.asked.prompts, " prompts"), .json = s.to_json()};
+  out.line = concat("right ", whole_percent(s.asked.overall), " (by chance ", whole_percent(s.shuffled.overall), ")");
+  for (const auto& task : s.asked.tasks) out.line += concat(", ", task.tag, " ", whole_percent(task.share()));
+  for (const auto& [tag, task] : out.json["tasks"].items())
+    out.table += share_line(tag, task, ", by chance " + percent(task["chance"].get<double>()));
+  out.table += concat("mean of tasks  ", percent(s.asked.overall), ", by chance ", percent(s.shuffled.overall), "\n");
+  for (const GenevalResult& result : s.results) out.pictures.push_back(geneval_result_to_json(result));
+  return out;
 }
 
 }  // namespace crescendo

@@ -46,6 +46,18 @@ TEST(GenevalScore, PicturesOfTheDataAreRightAndShuffledOnesAreWrongAsOftenAsThei
   EXPECT_NEAR(json["chance"].get<double>(), score.shuffled.overall, 1e-12);
 }
 
+TEST(GenevalScorer, ReportsForMachinesLogsAndReaders) {
+  const auto prompts = prompts_to_score(3, 4, 2, Split::kAll);
+  const Score report = GenevalScorer(prompts, 5).score(drawn(prompts));
+  EXPECT_EQ(report.what, "48 images of 24 prompts");
+  EXPECT_EQ(report.json, score_geneval(drawn(prompts), prompts, 5).to_json());
+  EXPECT_TRUE(report.line.starts_with("right 100 % (by chance ")) << report.line;
+  EXPECT_CONTAINS(report.line, ", counting 100 %");
+  EXPECT_CONTAINS(report.table, "\nmean of tasks  100.0 %, by chance ");
+  ASSERT_EQ(report.pictures.size(), prompts.size());
+  EXPECT_EQ(report.pictures[7]["prompt"], prompts[7].prompt);
+}
+
 TEST(GenevalScore, JudgesEachPictureByItsOwnPrompt) {
   const auto prompts = prompts_to_score(3, 8, 1, Split::kAll);
   std::vector<Image> images = drawn(prompts);

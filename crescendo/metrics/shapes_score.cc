@@ -1,11 +1,22 @@
 #include "crescendo/metrics/shapes_score.h"
 
 #include <cmath>
+#include <iomanip>
+#include <set>
 
 #include "crescendo/core/check.h"
 #include "crescendo/metrics/shapes_detector.h"
 
 namespace crescendo {
+
+std::string percent(double share) { return concat(std::fixed, std::setprecision(1), 100 * share, " %"); }
+std::string whole_percent(double share) { return concat(std::lround(100 * share), " %"); }
+
+std::string share_line(const std::string& name, const Json& share, const std::string& more) {
+  const auto of = [&](const char* key) { return 100 * share[key].get<double>(); };
+  return concat(std::left, std::setw(14), name, std::right, std::fixed, std::setprecision(1), ' ', std::setw(5),
+                of("share"), " %  (95 % interval ", of("low"), " to ", of("high"), ")", more, "\n");
+}
 
 Json ShapesScore::share(int64_t count, int64_t images) {
   const double n = static_cast<double>(images), p = images ? static_cast<double>(count) / n : 0.0;
@@ -50,6 +61,19 @@ ShapesScore score_shapes(const std::vector<Image>& images, const std::vector<int
   score.centre_spread = ratio.centre;
   score.size_spread = ratio.radius;
   return score;
+}
+
+Score ShapesScorer::score(const std::vector<Image>& images) const {
+  const ShapesScore s = score_shapes(images, labels_);
+  const std::set<int64_t> classes(labels_.begin(), labels_.end());
+  Score out{.what = concat(s.images, " images of ", classes.size(), " classes"), .json = s.to_json()};
+  const auto share = [&](const char* of) { return whole_percent(out.json[of]["share"].get<double>()); };
+  out.line = concat("colour ", share("colour"), ", shape ", share("shape"), ", both ", share("both"), " of ", s.images,
+                    " samples; spread of centres ", s.centre_spread, ", of sizes ", s.size_spread);
+  for (const char* name : {"found", "colour", "shape", "both"}) out.table += share_line(name, out.json[name]);
+  out.table += concat(std::fixed, std::setprecision(2), "spread of centres ", s.centre_spread, " and of sizes ",
+                      s.size_spread, " of the data's\n");
+  return out;
 }
 
 }  // namespace crescendo

@@ -1,12 +1,18 @@
 // Samples of the shapes classes -> how many show what was asked for, and how widely they spread.
 #pragma once
 
+#include <utility>
 #include <vector>
 
-#include "crescendo/core/json.h"
-#include "crescendo/image/image.h"
+#include "crescendo/metrics/scorer.h"
 
 namespace crescendo {
+
+// A line of a table: a share as ShapesScore::share gives it, and what else there is to say.
+std::string share_line(const std::string& name, const Json& share, const std::string& more = "");
+// "41.3 %", and "41 %" for a log.
+std::string percent(double share);
+std::string whole_percent(double share);
 
 struct ShapesScore {
   int64_t images = 0;
@@ -24,5 +30,15 @@ struct ShapesScore {
 
 // `labels` are class ids of the shapes data set, one per image.
 ShapesScore score_shapes(const std::vector<Image>& images, const std::vector<int64_t>& labels);
+
+class ShapesScorer : public Scorer {
+ public:
+  // `labels`: the class that each picture was to show.
+  explicit ShapesScorer(std::vector<int64_t> labels) : labels_(std::move(labels)) {}
+  Score score(const std::vector<Image>& images) const override;
+
+ private:
+  std::vector<int64_t> labels_;
+};
 
 }  // namespace crescendo

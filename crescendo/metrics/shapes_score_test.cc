@@ -47,6 +47,15 @@ TEST(ShapesScore, WrongLabelsAreCountedByPart) {
   EXPECT_EQ(figures.both, 0);
 }
 
+TEST(ShapesScorer, ReportsForMachinesLogsAndReaders) {
+  const Score report = ShapesScorer(labels(kFigures)).score(singles());
+  EXPECT_EQ(report.what, "800 images of 80 classes");
+  EXPECT_EQ(report.json["shape"]["share"], 1.0);
+  EXPECT_TRUE(report.line.starts_with("colour 0 %, shape 100 %, both 0 % of 800 samples; spread of centres "));
+  EXPECT_CONTAINS(report.table, "shape          100.0 %  (95 % interval 99.5 to 100.0)\n");
+  EXPECT_TRUE(report.pictures.empty());
+}
+
 TEST(ShapesScore, CollapsedPlacesSpreadLittle) {
   std::vector<Image> images;
   for (int64_t i = 0; i < kCount; ++i) {

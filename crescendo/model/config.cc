@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 
 namespace crescendo {
 
@@ -73,9 +74,7 @@ ModelConfig model_preset(std::string_view name) {
     }
     return c;
   }
-  std::string list;
-  for (const auto& n : names) list += (list.empty() ? "" : ", ") + n;
-  usage_error("no model preset '", name, "'; there are ", list);
+  usage_error("no model preset '", name, "'; there are ", join(names));
 }
 
 }  // namespace crescendo

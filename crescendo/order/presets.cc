@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 
 namespace crescendo {
 
@@ -101,9 +102,7 @@ const SamplerPreset& find_sampler_preset(const std::string& name) {
     if (p.name == name) return p;
   const auto names = sampler_preset_names();
   const std::string near_name = nearest_name(name, names);
-  std::string list;
-  for (const auto& n : names) list += (list.empty() ? "" : ", ") + n;
-  usage_error("no sampler preset '", name, "'; there are ", list,
+  usage_error("no sampler preset '", name, "'; there are ", join(names),
               near_name.empty() ? "" : " (did you mean " + near_name + "?)");
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "crescendo/store/model_dir.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
@@ -16,8 +17,8 @@ double pixels(const ModelConfig& model, const KlVaeConfig& vae) {
 }  // namespace
 
 std::optional<KlVaeConfig> decoder_of(const std::filesystem::path& dir) {
-  if (!std::filesystem::exists(dir / "tokenizer" / "config.json")) return std::nullopt;
-  return load_tokenizer_config(dir / "tokenizer");
+  if (!has_tokenizer(dir)) return std::nullopt;
+  return load_tokenizer_config(dir / kTokenizerFolder);
 }
 
 double latent_bytes(const ModelConfig& model) {

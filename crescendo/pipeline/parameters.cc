@@ -4,6 +4,7 @@
 #include <cctype>
 #include <string_view>
 
+#include "crescendo/core/join.h"
 #include "crescendo/core/json.h"
 #include "crescendo/core/utf8.h"
 
@@ -45,13 +46,11 @@ void part_from_colon(std::string& text, const std::string& key) {
 }  // namespace
 
 std::string parameters_text(const std::string& prompt, const Parameters& parameters) {
-  std::string first = one_line(prompt), last;
+  std::string first = one_line(prompt);
   part_from_colon(first, "Negative prompt");
-  for (const auto& [key, value] : parameters) {
-    part_from_colon(first, key);
-    last += (last.empty() ? "" : ", ") + key + ": " + value_text(value);
-  }
-  return first + "\n" + last;
+  for (const auto& entry : parameters) part_from_colon(first, entry.first);
+  return first + "\n" +
+         join(parameters, ", ", [](const auto& entry) { return entry.first + ": " + value_text(entry.second); });
 }
 
 }  // namespace crescendo

@@ -33,9 +33,9 @@ bool warn_of_noise(const Tensor& latents, int64_t index) {
   constexpr double kMost = 5;
   const double size = std::sqrt(latents.to(at::kDouble).square().mean().item<double>());
   if (size > kMost)
-    log_warning(
-        concat("the latents of image ", index + 1, " are ", std::lround(size),
-               " times as large as those of pictures: what was drawn is noise; try --preset fast or less --cfg"));
+    log_warning(concat("the latents of image ", index + 1, " are ", std::lround(size),
+                       " times as large as those of pictures: what was drawn is noise; try `sampler.preset=fast` or "
+                       "less `sampler.cfg`"));
   return size > kMost;
 }
 
@@ -69,9 +69,10 @@ std::unique_ptr<Pipeline> Pipeline::load(const std::filesystem::path& dir, const
   auto model = load_model(dir, info, options.device, options.dtype);
   std::shared_ptr<const KlVae> vae;
   if (options.tokenizer) {
-    check(std::filesystem::exists(dir / "tokenizer" / "config.json"), dir.string(),
-          " has no tokenizer/ to decode with; `crescendo convert --tokenizer FILE` adds one, --no-decode does without");
-    vae = load_tokenizer(dir / "tokenizer", options.device, at::kFloat);
+    check(
+        has_tokenizer(dir), dir.string(),
+        " has no tokenizer/ to decode with; `crescendo convert` adds one as `tokenizer`, `decode=false` does without");
+    vae = load_tokenizer(dir / kTokenizerFolder, options.device, at::kFloat);
   }
   return std::make_unique<Pipeline>(std::move(info), std::move(model), std::move(vae), Execution{.int8 = options.int8});
 }
@@ -80,7 +81,7 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
   const at::NoGradGuard no_grad;
   const auto device = model_->device();
   if (info_.model.is_text()) {
-    check_usage(r.text.defined(), "this model makes pictures from text: use --prompt");
+    check_usage(r.text.defined(), "this model makes pictures from text: give `text`");
     std::vector<int64_t> rows;
     for (int64_t i = begin; i < end; ++i) {
       rows.push_back(r.text_rows.empty() ? i : r.text_rows.at(static_cast<size_t>(i)));
@@ -92,7 +93,7 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
     const Tensor text = backbone.text_condition(r.text.index_select(0, index.clamp_min(0)).to(device, model_->dtype()));
     return at::where(index.eq(kUnconditional).to(device).view({-1, 1, 1}), backbone.null_condition(end - begin), text);
   }
-  check_usage(!r.labels.empty(), "this model makes pictures of classes: use --class");
+  check_usage(!r.labels.empty(), "this model makes pictures of classes: give `labels`");
   return model_->backbone().class_condition(
       at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
                  at::kLong)

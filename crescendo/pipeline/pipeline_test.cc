@@ -190,11 +190,11 @@ TEST(Pipeline, RequestsThatCannotBe) {
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.batch = 0; }), "batch must be at least 1, got 0");
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1}; }), "got 1 classes for 2 images");
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {1, 3}; }), "run from 0 to 2, got 3");
-  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {}; }), "use --class");
+  EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.labels = {}; }), "give `labels`");
   EXPECT_CONTAINS(refused(pipeline, [](Request& r) { r.sampler["steps"] = 9; }), "steps must be in 1..4");
   EXPECT_CONTAINS(refused(tiny_pipeline(false), [](Request&) {}), "without a tokenizer");
   const Pipeline text = tiny_pipeline(true, test::tiny_text_config());
-  EXPECT_CONTAINS(refused(text, [](Request& r) { r.labels = {}; }), "use --prompt");
+  EXPECT_CONTAINS(refused(text, [](Request& r) { r.labels = {}; }), "give `text`");
   EXPECT_CONTAINS(refused(text,
                           [](Request& r) {
                             r.labels = {};

@@ -40,13 +40,13 @@ std::vector<std::string> read_prompts(const std::filesystem::path& file) {
 std::filesystem::path find_text_encoder(const std::string& name) {
   const std::filesystem::path folder =
       std::filesystem::is_directory(name) ? std::filesystem::path(name) : find_model(name);
-  return std::filesystem::is_directory(folder / "text_encoder") ? folder / "text_encoder" : folder;
+  return std::filesystem::is_directory(folder / kTextEncoderFolder) ? folder / kTextEncoderFolder : folder;
 }
 
 TextEncoder load_text_encoder(const std::filesystem::path& folder, const ModelConfig& model, at::Device device,
                               at::ScalarType dtype) {
   check(std::filesystem::is_directory(folder), "there is no ", folder.string(),
-        " to read prompts with; `crescendo convert --text-encoder DIR` adds one, --text-states does without");
+        " to read prompts with; `crescendo convert` adds one as `text_encoder`, `text_states` does without");
   TextEncoder encoder = TextEncoder::load(folder, model.text_length);
   check(encoder.hidden_size() == model.text_hidden, folder.string(), " has states of width ", encoder.hidden_size(),
         ", the model takes ", model.text_hidden, ": they do not belong together");

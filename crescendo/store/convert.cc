@@ -19,9 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kTokenizerFolder = "tokenizer";
-constexpr const char* kTextEncoderFolder = "text_encoder";
-
 at::ScalarType dtype_of(const TensorMap& weights) {
   const at::ScalarType first = weights.begin()->second.scalar_type();
   const bool same = std::all_of(weights.begin(), weights.end(),
@@ -59,7 +56,7 @@ fs::path text_encoder_of(const ConvertOptions& options, const fs::path& model_fo
 
 // All that reading prompts will need: config, every shard, names, shapes, vocabulary, pad token, length.
 void check_text_encoder(const fs::path& folder, const ConvertOptions& options, const ModelConfig& model) {
-  const std::string where = "--text-encoder " + folder.string();
+  const std::string where = "`text_encoder` " + folder.string();
   check(fs::is_directory(folder), where, " is no folder; one in Hugging Face layout is wanted");
   check(fs::exists(folder / "config.json"), where, " lacks config.json; a folder in Hugging Face layout is wanted");
   check(has_tokenizer_files(folder), where,
@@ -90,7 +87,7 @@ void write_text_encoder(const OpenModel& model, const ConvertOptions& options, c
     fs::remove(folder / kSystemPromptFile);
     write_file_atomically(folder / kSystemPromptFile, read_file(options.system_prompt));
   } else if (!fs::exists(folder / kSystemPromptFile)) {
-    log_warning("no --system-prompt: the published text model was trained with one in front of every prompt");
+    log_warning("no `system_prompt`: the published text model was trained with one in front of every prompt");
   }
 }
 
@@ -113,10 +110,10 @@ void take_file(OpenModel& out, const Checkpoint& file, const ConvertOptions& opt
   }
   const ModelConfig& m = out.info.model;
   check(m.heads > 0, out.name, ": the number of attention heads cannot be read from a file, and a width of ", m.width,
-        " with ", m.encoder_blocks, " + ", m.decoder_blocks, " blocks is no published size; give --heads N");
+        " with ", m.encoder_blocks, " + ", m.decoder_blocks, " blocks is no published size; give `heads=N`");
   if (m.order == Order::kFar && !m.is_text() && file.args.is_null() && file.config.is_null())
     log_warning(out.name +
-                " has no saved arguments: taken as trained without masks; generate --preset published-mask"
+                " has no saved arguments: taken as trained without masks; `sampler.preset=published-mask`"
                 " samples it the other way");
   with_unread_named(found, [&] { return FarModel::from(m, found.tensors, out.name); });
   out.set = found.set;
@@ -147,8 +144,8 @@ OpenModel open_model(const ConvertSource& source, const ConvertOptions& options)
   if (source.file) {
     take_file(out, *source.file, options, tokenizer_channels);
   } else {
-    check(!source.is_tokenizer, out.name, " is a KL-VAE, not a model; it goes with one: --tokenizer ", out.name);
-    check_usage(options.heads == 0, "--heads is for published files; ", out.name, " knows its own");
+    check(!source.is_tokenizer, out.name, " is a KL-VAE, not a model; it goes with one: `tokenizer=", out.name, "`");
+    check_usage(options.heads == 0, "`heads` is for published files; ", out.name, " knows its own");
     out.folder = source.path;
     out.info = load_model_info(source.path);
     out.weights = read_safetensors(source.path / "model.safetensors").tensors;
@@ -157,15 +154,15 @@ OpenModel open_model(const ConvertSource& source, const ConvertOptions& options)
     FarModel::from(out.info.model, out.weights, out.name);  // names what is missing, surplus or misshapen
   }
   const ModelConfig& m = out.info.model;
-  check_usage(options.labels.empty() || !m.is_text(), "--labels is for class models, this one takes text");
+  check_usage(options.labels.empty() || !m.is_text(), "`labels` is for class models, this one takes text");
   check_usage(m.is_text() || (options.text_encoder.empty() && options.system_prompt.empty()),
-              "--text-encoder and --system-prompt are for text models, this one takes classes");
-  check(tokenizer_channels == 0 || tokenizer_channels == m.latent_channels, "--tokenizer ", options.tokenizer.string(),
+              "`text_encoder` and `system_prompt` are for text models, this one takes classes");
+  check(tokenizer_channels == 0 || tokenizer_channels == m.latent_channels, "`tokenizer` ", options.tokenizer.string(),
         " has ", tokenizer_channels, " latent channels, the model ", m.latent_channels,
         ": they do not belong together");
   const fs::path encoder = text_encoder_of(options, out.folder);
   check_usage(!encoder.empty() || options.system_prompt.empty(),
-              "--system-prompt goes with a text encoder: give --text-encoder, too");
+              "`system_prompt` goes with a text encoder: give `text_encoder`, too");
   if (!encoder.empty()) check_text_encoder(encoder, options, m);
   if (!options.labels.empty()) out.info.labels = read_labels(options.labels, m);
   out.dtype = options.dtype.value_or(dtype_of(out.weights));

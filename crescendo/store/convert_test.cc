@@ -55,7 +55,7 @@ TEST(Convert, RawWeightsWhereAsked) {
   ConvertOptions other;
   other.weights = WeightsChoice::kEma;
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "model" / "model.safetensors", other); }),
-                  "has no EMA weights; it holds unnamed: say --weights raw, or nothing");
+                  "has no EMA weights; it holds unnamed: say `weights=raw`, or nothing");
   EXPECT_CONTAINS(usage_error_of([&] { open_model(dir / "model", other); }), "holds raw weights and no others");
   // One set is read without being told which; what is asked for is what is got.
   write_checkpoint(dir / "raw.pth", test::tiny_config(), {{"mask", true}}, /*ema=*/false);
@@ -156,7 +156,7 @@ TEST(Convert, EveryTensorThatDoesNotFitIsNamed) {
 TEST(Convert, HeadsMustBeGivenWhereNoSizeTellsThem) {
   const TemporaryDirectory dir;
   write_checkpoint(dir / "x.pth", test::tiny_config(), Json::object());
-  EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", {}); }), "give --heads N");
+  EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", {}); }), "give `heads=N`");
   ConvertOptions three;
   three.heads = 3;
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", three); }), "not a multiple of heads 3");
@@ -256,7 +256,7 @@ TEST(Convert, NothingIsLeftHalfWritten) {
   write_checkpoint(dir / "x.pth", test::tiny_text_config(), Json::object());
   ConvertOptions options = two_heads();
   options.system_prompt = dir / "absent.txt";  // found out only while writing
-  EXPECT_CONTAINS(error_of([&] { convert(dir / "x.pth", dir / "model", options); }), "--text-encoder");
+  EXPECT_CONTAINS(error_of([&] { convert(dir / "x.pth", dir / "model", options); }), "`text_encoder`");
   EXPECT_EQ(dir.list(), std::vector<std::string>{"x.pth"});
   convert(dir / "x.pth", dir / "model");
   EXPECT_CONTAINS(error_of([&] { convert(dir / "x.pth", dir / "model"); }), "exists already");

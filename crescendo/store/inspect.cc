@@ -167,7 +167,7 @@ Json inspect_model_dir(const fs::path& dir) {
   if (info.training.is_object() && info.training.contains("args")) out["arguments"] = info.training["args"];
   out["training"] = info.training;
   out["labels"] = info.labels.size();
-  for (const char* part : {"tokenizer", "text_encoder"}) {
+  for (const char* part : {kTokenizerFolder, kTextEncoderFolder}) {
     out[part] = fs::is_directory(dir / part) ? inspect(dir / part) : Json();
     if (out[part].is_object()) out[part].erase("tensors");
   }

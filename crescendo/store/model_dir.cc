@@ -7,6 +7,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/number.h"
 #include "crescendo/core/utf8.h"
 #include "crescendo/io/safetensors.h"
@@ -48,19 +49,17 @@ fs::path find_model(const std::string& given) {
   const std::string name = given.empty() ? kDefaultModel : given;
   if (fs::exists(fs::path(name) / "config.json")) return name;
   check(!fs::is_regular_file(name), name, " is a file, not a model directory; `crescendo convert ", name,
-        " --out DIR` makes one of a checkpoint");
-  std::string searched;
+        "` makes one of a checkpoint");
+  const std::vector<fs::path> searched = model_folders();
   std::vector<std::string> known;
-  for (const fs::path& folder : model_folders()) {
+  for (const fs::path& folder : searched) {
     if (fs::exists(folder / name / "config.json")) return folder / name;
-    searched += (searched.empty() ? "" : ", ") + folder.string();
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(folder, ignored))
       if (fs::exists(entry.path() / "config.json")) known.push_back(entry.path().filename().string());
   }
-  const std::string near_name = nearest_name(name, known);
-  fail("no model '", name, "': it is no folder with a config.json, and there is none of that name in ", searched,
-       near_name.empty() ? "" : "; did you mean '" + near_name + "'?");
+  fail("no model '", name, "': it is no folder with a config.json, and there is none of that name in ",
+       join(searched, ", ", [](const fs::path& folder) { return folder.string(); }), did_you_mean(name, known));
 }
 
 void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& weights, at::ScalarType dtype) {
@@ -76,6 +75,8 @@ void save_model(const fs::path& dir, const ModelInfo& info, const TensorMap& wei
   if (!labels.empty()) write_file_atomically(dir / "labels.txt", labels);
   write_json(dir / "config.json", config);
 }
+
+bool has_tokenizer(const fs::path& dir) { return fs::exists(dir / kTokenizerFolder / "config.json"); }
 
 bool is_model_dir(const fs::path& dir) {
   if (!fs::is_regular_file(dir / "config.json")) return false;
@@ -154,18 +155,15 @@ std::unique_ptr<FarModel> load_model(const fs::path& dir, const ModelInfo& info,
 }
 
 int64_t find_class(const ModelInfo& info, const std::string& name) {
-  check_usage(!info.model.is_text(), "this model makes pictures from text: use --prompt, not --class");
+  check_usage(!info.model.is_text(), "this model makes pictures from text: give `text`, not `labels`");
   const std::string asked = clean_text(name);
-  std::string numbers;
-  int64_t label = 0, times = 0;
-  for (size_t i = 0; i < info.labels.size(); ++i) {
-    if (info.labels[i] != asked) continue;
-    label = static_cast<int64_t>(i);
-    numbers += concat(times++ == 0 ? "" : ", ", label);
-  }
-  check_usage(times <= 1, "the class name '", asked, "' stands ", times, " times in labels.txt, with the numbers ",
-              numbers, "; ask by number, e.g. --class ", kNumberPrefix, label);
-  if (times == 1) return label;
+  std::vector<int64_t> found;
+  for (size_t i = 0; i < info.labels.size(); ++i)
+    if (info.labels[i] == asked) found.push_back(static_cast<int64_t>(i));
+  check_usage(found.size() <= 1, "the class name '", asked, "' stands ", found.size(),
+              " times in labels.txt, with the numbers ", join(found), "; ask by number, e.g. `labels=", kNumberPrefix,
+              found.empty() ? 0 : found.back(), "`");
+  if (!found.empty()) return found.front();
   const bool prefixed = asked.starts_with(kNumberPrefix);
   const std::string digits = asked.substr(prefixed ? kNumberPrefix.size() : 0);
   if (prefixed || (!digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos)) {
@@ -176,9 +174,9 @@ int64_t find_class(const ModelInfo& info, const std::string& name) {
   }
   check_usage(!info.labels.empty(), "this model's classes have no names (no labels.txt); give a number from 0 to ",
               info.model.classes - 1, ", got '", asked, "'");
-  const std::string near_name = nearest_name(asked, info.labels);
-  usage_error("no class '", asked, "'", near_name.empty() ? "." : "; did you mean '" + near_name + "'?",
-              " The names stand in labels.txt; '", info.labels.front(), "' is the first");
+  const std::string meant = did_you_mean(asked, info.labels);
+  usage_error("no class '", asked, "'", meant.empty() ? "." : meant, " The names stand in labels.txt; '",
+              info.labels.front(), "' is the first");
 }
 
 std::string class_name(const ModelInfo& info, int64_t label) {

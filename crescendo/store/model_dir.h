@@ -24,6 +24,11 @@ struct ModelInfo {
 constexpr const char* kDefaultModel = "shapes-64";
 constexpr const char* kDefaultTextModel = "shapes-text-64";  // for prompts
 
+// Parts of a model directory.
+constexpr const char* kTokenizerFolder = "tokenizer";
+constexpr const char* kTextEncoderFolder = "text_encoder";
+bool has_tokenizer(const std::filesystem::path& dir);
+
 // `name` is a directory, or a name looked up in $CRESCENDO_MODELS and among the models in the box; empty is the default
 // model. Throws with the places that were searched.
 std::filesystem::path find_model(const std::string& name);

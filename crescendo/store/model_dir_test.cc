@@ -157,7 +157,7 @@ TEST(ModelDir, ANameWinsOverANumber) {
   info.labels = {"crane", "tench", "crane"};
   EXPECT_EQ(
       usage_error_of([&] { find_class(info, "crane"); }),
-      "the class name 'crane' stands 2 times in labels.txt, with the numbers 0, 2; ask by number, e.g. --class id:2");
+      "the class name 'crane' stands 2 times in labels.txt, with the numbers 0, 2; ask by number, e.g. `labels=id:2`");
   EXPECT_EQ(find_class(info, "tench"), 1);
   info.labels[1] = "caf\xEF\xBF\xBD";
   EXPECT_EQ(find_class(info, "caf\xE9"), 1);  // as labels.txt was read
@@ -178,7 +178,7 @@ TEST(ModelDir, ClassesByNumberAndName) {
   EXPECT_CONTAINS(usage_error_of([&] { find_class(info, "blue square"); }), "have no names");
   EXPECT_EQ(class_name(info, 1), "class 1");
   info.model = test::tiny_text_config();
-  EXPECT_CONTAINS(usage_error_of([&] { find_class(info, "1"); }), "use --prompt");
+  EXPECT_CONTAINS(usage_error_of([&] { find_class(info, "1"); }), "give `text`");
 }
 
 }  // namespace

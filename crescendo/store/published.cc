@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 
 namespace crescendo {
 
@@ -15,12 +16,12 @@ using Label = FoundWeights::Label;
 
 // "model (160 tensors), unnamed (3 tensors)".
 std::string set_names(const Checkpoint& file) {
-  std::string names;
-  for (const auto& [name, set] : file.sets)
-    names += concat(names.empty() ? "" : ", ", name.empty() ? "one unnamed" : name, " (", set.size(),
-                    set.size() == 1 ? " tensor" : " tensors", set.empty() ? "" : ", the first is " + set.begin()->first,
-                    ")");
-  return names.empty() ? "none" : names;
+  if (file.sets.empty()) return "none";
+  return join(file.sets, ", ", [](const auto& entry) {
+    const auto& [name, set] = entry;
+    return concat(name.empty() ? "one unnamed" : name, " (", set.size(), set.size() == 1 ? " tensor" : " tensors",
+                  set.empty() ? "" : ", the first is " + set.begin()->first, ")");
+  });
 }
 
 // Modules that wrap others and show in the names of their parameters.
@@ -98,11 +99,7 @@ void add_prefixes(const Named<V>& names, std::string_view telling, std::set<std:
   }
 }
 
-std::string places_of(const std::vector<FoundWeights>& all) {
-  std::string out;
-  for (const FoundWeights& found : all) out += (out.empty() ? "" : "; ") + found.place();
-  return out;
-}
+std::string places_of(const std::vector<FoundWeights>& all) { return join(all, "; ", &FoundWeights::place); }
 
 bool is_text_encoder(const TensorMap& set) {
   return std::any_of(set.begin(), set.end(), [](const auto& entry) {
@@ -114,12 +111,12 @@ bool is_text_encoder(const TensorMap& set) {
   const bool model = wanted == WeightsKind::kModel;
   // A file of another kind is the likelier mistake, and the better message.
   if (model && !find_weights(file, WeightsKind::kTokenizer).empty())
-    fail(file.name, " is a KL-VAE, not a model; it goes with one: --tokenizer ", file.name);
+    fail(file.name, " is a KL-VAE, not a model; it goes with one: `tokenizer=", file.name, "`");
   if (!model && !find_weights(file, WeightsKind::kModel).empty()) fail(file.name, " is a model, not a KL-VAE");
   if (model)
     for (const auto& entry : file.sets)
       check(!is_text_encoder(entry.second), file.name,
-            " is a text encoder, not a model; its folder goes with one: --text-encoder DIR");
+            " is a text encoder, not a model; its folder goes with one: `text_encoder=DIR`");
   fail(file.name, model ? " holds no FAR or MAR model: " : " is no KL-VAE: ", "it has no tensor ", telling_name(wanted),
        ", under any prefix; its sets of tensors: ", set_names(file));
 }
@@ -148,12 +145,6 @@ std::string sampler_for(const ModelConfig& model) {
 std::filesystem::path checkpoint_path(const std::filesystem::path& path) {
   const auto last = path / "checkpoint-last.pth";
   return !is_model_dir(path) && std::filesystem::exists(last) ? last : path;
-}
-
-std::string join(const std::set<std::string>& parts, std::string_view between) {
-  std::string out;
-  for (const std::string& part : parts) out.append(out.empty() ? "" : between).append(part);
-  return out;
 }
 
 std::string FoundWeights::place() const {
@@ -195,7 +186,7 @@ FoundWeights choose_weights(const Checkpoint& file, WeightsKind kind, std::optio
     if (found.label == Label::kOpen ? !average || all.size() == 1 : (found.label == Label::kEma) == average)
       fitting.push_back(found);
   check(!fitting.empty(), file.name, " has no ", average ? "EMA" : "raw", " weights; it holds ", places_of(all),
-        average ? ": say --weights raw, or nothing" : ": say --weights ema, or nothing");
+        ": say `weights=", average ? "raw" : "ema", "`, or nothing");
   // The published key is meant where others name the same.
   const std::string published = average ? kEmaKey : kRawKey;
   if (fitting.size() > 1 &&

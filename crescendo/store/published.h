@@ -37,9 +37,6 @@ struct FoundWeights {
   std::string place() const;  // "model_ema", "state_dict, module."
 };
 
-// "a, b, c" with that between them.
-std::string join(const std::set<std::string>& parts, std::string_view between);
-
 // All sets of a model's or a tokenizer's weights. What wrappers put into names (DDP's "module.", torch.compile's
 // "_orig_mod." and the like) is taken off anywhere, and in front whatever stands before the name that tells the kind.
 std::vector<FoundWeights> find_weights(const Checkpoint& file, WeightsKind kind);

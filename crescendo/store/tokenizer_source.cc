@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 
@@ -14,8 +15,6 @@ namespace crescendo {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr const char* kFolder = "tokenizer";
 
 // Where a training program keeps 1 / std of the latents: our own files in their metadata, latent diffusion as a tensor
 // beside the first stage's.
@@ -40,7 +39,7 @@ double scale_of(const Checkpoint& file, const FoundWeights& found, const KlVaeCo
     log_warning(concat(file.name, " does not tell the scale of its latents, and with ", config.latent_channels,
                        " channels and factor ", config.factor(), " it is not the published tokenizer, whose ",
                        published.latent_scale,
-                       " is taken; `crescendo convert --latent-scale` sets it: 1 / standard deviation of the latents"));
+                       " is taken; convert it with `latent_scale`, 1 / standard deviation of the latents"));
   return published.latent_scale;
 }
 
@@ -49,23 +48,23 @@ double scale_of(const Checkpoint& file, const FoundWeights& found, const KlVaeCo
 fs::path find_tokenizer(const std::string& name) {
   const fs::path given = name;
   if (!name.empty()) {
-    if (fs::exists(given / kFolder / "config.json")) return given / kFolder;
+    if (has_tokenizer(given)) return given / kTokenizerFolder;
     if (is_tokenizer_dir(given)) return given;
     // The weights of a folder: the sizes stand beside them.
     if (fs::is_regular_file(given) && is_tokenizer_dir(given.parent_path())) return given.parent_path();
     if (fs::is_regular_file(given) || (fs::is_directory(given) && !is_model_dir(given))) return given;
   }
   const fs::path model = find_model(name);
-  check(fs::exists(model / kFolder / "config.json"), model.string(),
+  check(has_tokenizer(model), model.string(),
         " has no tokenizer; give a folder that tokenizer train wrote, a model with a tokenizer/ folder, or a file of a "
         "KL-VAE");
-  return model / kFolder;
+  return model / kTokenizerFolder;
 }
 
 std::unique_ptr<KlVae> open_tokenizer(const fs::path& found, at::Device device, std::optional<at::ScalarType> dtype,
                                       double latent_scale) {
   if (is_tokenizer_dir(found)) {
-    check_usage(latent_scale == 0, "--latent-scale is for files that do not tell theirs; ", found.string(),
+    check_usage(latent_scale == 0, "`latent_scale` is for files that do not tell theirs; ", found.string(),
                 " knows its own");
     return load_tokenizer(found, device, dtype.value_or(at::kFloat));
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "crescendo/core/check.h"
+#include "crescendo/core/join.h"
 #include "crescendo/kernels/group_norm.h"
 
 namespace crescendo {
@@ -143,9 +144,7 @@ KlVaeConfig kl_vae_preset(std::string_view name) {
             .unshuffle = 4,
             .norm_groups = 16,
             .latent_scale = 1.0};
-  std::string names;
-  for (const auto known : kKlVaePresets) names += (names.empty() ? "" : ", ") + std::string(known);
-  usage_error("no tokenizer preset '", name, "'; there are ", names);
+  usage_error("no tokenizer preset '", name, "'; there are ", join(kKlVaePresets));
 }
 
 KlVaeConfig kl_vae_config_from(const TensorMap& weights, const std::string& source) {

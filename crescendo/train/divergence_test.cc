@@ -49,7 +49,7 @@ TEST(Divergence, TheLastGoodCheckpointStays) {
     hooks.on_sample = hooks.on_save = [](const TrainProgress&, const TensorMap& weights) { expect_finite(weights); };
     const std::string error = error_of([&] { run(c, out, true, hooks); });
     EXPECT_CONTAINS(error, "checkpoint.safetensors is that of 80 images: lower train.lr (10000)");
-    EXPECT_CONTAINS(error, "and --resume");
+    EXPECT_CONTAINS(error, "and `resume`");
     EXPECT_TRUE(read_file(out / kCheckpointFile) == before);
     // The advice is good.
     c.train.lr = 1e-3;
@@ -149,7 +149,7 @@ TEST(Divergence, DataThatIsNotFiniteIsPassedOver) {
   c.train.max_bad_steps = 1;
   EXPECT_CONTAINS(error_of([&] { run(c, folder / "named", false, {}, data); }),
                   "image 5 of the data is not finite; " + (folder / "named" / kCheckpointFile).string() +
-                      " is that of 8 images: mend that image and --resume");
+                      " is that of 8 images: mend that image and `resume`");
   EXPECT_EQ(state_of(folder / "named")["updates"], 1);
 }
 

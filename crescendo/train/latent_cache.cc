@@ -156,7 +156,7 @@ std::vector<std::string> LatentCache::differences(const LatentOrigin& origin, co
   for (const auto& [key, text] : spoken)
     if (word(key) != origin.metadata.at(key)) words.push_back(text);
   if (word("data") != origin.metadata.at("data"))
-    words.push_back(concat("--data ", word("data"), " before, ", origin.metadata.at("data"), " now"));
+    words.push_back(concat("`data` ", word("data"), " before, ", origin.metadata.at("data"), " now"));
   else if (finished())
     for (std::string& text : picture_differences(tensor("pictures"), origin.pictures, dataset))
       words.push_back(std::move(text));

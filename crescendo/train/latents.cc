@@ -9,6 +9,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/memory.h"
 #include "crescendo/core/rng.h"
@@ -19,12 +20,6 @@ namespace crescendo {
 int64_t tokenizer_batch(int64_t side) { return std::clamp<int64_t>(32 * 64 * 64 / (side * side), 1, 32); }
 
 namespace {
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string list;
-  for (const std::string& word : words) list += (list.empty() ? "" : ", ") + word;
-  return list;
-}
 
 // Latents with room for every image, those of an unfinished cache in place. Returns the numbers of the images that are
 // left to encode.
@@ -78,7 +73,7 @@ EncodedSet encode_dataset(const Dataset& dataset, const std::string& spec, const
       return cache->set();
     }
     if (!differences.empty())
-      log_warning(concat(cache_file.string(), " is of other data: ", joined(differences),
+      log_warning(concat(cache_file.string(), " is of other data: ", join(differences),
                          cache->finished() ? "; everything is encoded anew" : ""));
     if (cache->finished()) cache.reset();
     check_memory();

@@ -5,9 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <map>
-#include <mutex>
 #include <optional>
 
 #include "crescendo/core/check.h"
@@ -56,29 +53,6 @@ struct LossMeter {
       if (count[i]) out[std::to_string(i)] = sum[i] / static_cast<double>(count[i]);
     return out;
   }
-};
-
-// Which image of the data is the n-th of a run; safe to ask from several threads.
-class ImageOrder {
- public:
-  ImageOrder(int64_t size, uint64_t seed) : size_(size), seed_(seed) {}
-  int64_t index_of(int64_t n) {
-    const std::lock_guard lock(mutex_);
-    const int64_t epoch = n / size_;
-    auto it = orders_.find(epoch);
-    if (it == orders_.end()) {
-      // A batch may reach over the end of an epoch, so the one before is kept.
-      orders_.erase(orders_.begin(), orders_.lower_bound(epoch - 1));
-      it = orders_.emplace(epoch, epoch_order(size_, seed_, epoch)).first;
-    }
-    return it->second[static_cast<size_t>(n % size_)];
-  }
-
- private:
-  int64_t size_;
-  uint64_t seed_;
-  std::mutex mutex_;
-  std::map<int64_t, std::vector<int64_t>> orders_;  // by epoch
 };
 
 // On a CPU micro-batches are computed side by side, one thread each: at small sizes that is faster than several threads
@@ -288,9 +262,7 @@ void Run::log_line(double images_per_s) {
                      {"grad_norm", grad_norm_},
                      {"images_per_s", images_per_s},
                      {"seconds", progress_.seconds}};
-  std::ofstream log(out_ / "log.jsonl", std::ios::app);
-  log << json_text(line) << std::endl;  // flushed, or a full disk would go unseen
-  check(log.good(), "cannot write ", (out_ / "log.jsonl").string());
+  append_json_line(out_ / "log.jsonl", line);
   progress_.loss = meter_.mean();
   meter_ = LossMeter(config_.model.levels);
 }
@@ -317,9 +289,9 @@ std::string Run::lower() const {
 
 // What is left, and how to go on from it.
 std::string Run::advice(const std::string& remedy) const {
-  return saved_images_ ? concat(checkpoint_path().string(), " is that of ", *saved_images_, " images: ", remedy,
-                                " and ", "--resume")
-                       : concat("nothing was saved yet: ", remedy, " and start anew");
+  return saved_images_
+             ? concat(checkpoint_path().string(), " is that of ", *saved_images_, " images: ", remedy, " and `resume`")
+             : concat("nothing was saved yet: ", remedy, " and start anew");
 }
 
 void Run::check_sound() {
@@ -385,7 +357,7 @@ void check_run_folder(const std::filesystem::path& out, bool resume) {
     check(std::filesystem::exists(checkpoint), "nothing to resume: ", checkpoint.string(), " does not exist");
   else
     check_usage(!std::filesystem::exists(checkpoint), out.string(),
-                " holds a training run already; --resume goes on with it, another --out starts anew");
+                " holds a training run already; `resume` goes on with it, another `out` starts anew");
 }
 
 TensorMap take_text_encoder(TensorMap& weights) {

@@ -164,7 +164,7 @@ TEST(Train, ResumingMustFit) {
   c.train.images = 8;
   EXPECT_CONTAINS(error_of([&] { run(c, folder.path(), true); }), "nothing to resume");
   run(c, folder.path());
-  EXPECT_CONTAINS(test::usage_error_of([&] { run(c, folder.path()); }), "--resume goes on with it");
+  EXPECT_CONTAINS(test::usage_error_of([&] { run(c, folder.path()); }), "`resume` goes on with it");
   TrainConfig other = c;
   other.objective.vb_weight = 0.5;
   EXPECT_CONTAINS(error_of([&] { run(other, folder.path(), true); }), "another objective");

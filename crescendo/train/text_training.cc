@@ -68,7 +68,7 @@ bool names_side(const std::string& text) {
 void check_flip(std::span<const std::string> captions) {
   const auto found = std::find_if(captions.begin(), captions.end(), names_side);
   check_usage(found == captions.end(), "flip mirrors half of the images, but a caption names a side: '",
-              found == captions.end() ? "" : *found, "'; use --set flip=false");
+              found == captions.end() ? "" : *found, "'; use `flip=false`");
 }
 
 void check_states_fit(int64_t captions, const TextEncoder& encoder) {
@@ -78,7 +78,7 @@ void check_states_fit(int64_t captions, const TextEncoder& encoder) {
                     concat("keeping the states of ", captions, " captions (", encoder.positions(), " x ",
                            encoder.hidden_size(), " numbers each)"),
                     "train on fewer captions, lower model.text_length, or let the encoder learn along "
-                    "(--set text.frozen=false), which keeps no states");
+                    "(`text.frozen=false`), which keeps no states");
 }
 
 void make_text_encoder(const fs::path& folder, const TextEncoderOptions& options, int64_t hidden,

@@ -142,7 +142,7 @@ TEST(Flip, IsRefusedWhereACaptionNamesASide) {
   EXPECT_CONTAINS(test::usage_error_of([] {
                     check_flip(Strings{"a dog", "a dog right of a cat"});
                   }),
-                  "'a dog right of a cat'; use --set flip=false");
+                  "'a dog right of a cat'; use `flip=false`");
   check_flip(kCaptions);
 }
 

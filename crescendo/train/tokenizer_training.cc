@@ -60,7 +60,7 @@ Params trained_parameters(const KlVae& vae, bool freeze_encoder) {
 class Batches {
  public:
   Batches(const TokenizerImages& images, int64_t count, const TokenizerTrainingOptions& options)
-      : images_(images), options_(options), count_(count) {
+      : images_(images), options_(options), order_(count, static_cast<uint64_t>(options.seed)) {
     prefetch();
   }
   ~Batches() {
@@ -76,13 +76,7 @@ class Batches {
  private:
   void prefetch() {
     std::vector<int64_t> indices(static_cast<size_t>(options_.batch));
-    for (int64_t& index : indices) {
-      if (place_ == static_cast<int64_t>(order_.size())) {
-        order_ = epoch_order(count_, static_cast<uint64_t>(options_.seed), epoch_++);
-        place_ = 0;
-      }
-      index = order_[static_cast<size_t>(place_++)];
-    }
+    for (int64_t& index : indices) index = order_.index_of(asked_++);
     Rng flips(static_cast<uint64_t>(options_.seed), Draw::kFlip, step_++);
     std::vector<int64_t> mirrored;
     if (options_.flip)
@@ -97,9 +91,8 @@ class Batches {
 
   const TokenizerImages& images_;
   const TokenizerTrainingOptions& options_;
-  int64_t count_;
-  std::vector<int64_t> order_;
-  int64_t place_ = 0, epoch_ = 0;
+  ImageOrder order_;
+  int64_t asked_ = 0;  // images so far
   uint32_t step_ = 0;
   std::future<Tensor> next_;
 };

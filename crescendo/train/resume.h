@@ -2,15 +2,18 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "crescendo/tokenizer/kl_vae.h"
+#include "crescendo/train/recipe.h"
 
 namespace crescendo {
 
-// The error of a change: what the run in `out` was begun with, what is asked for now, and how to go on.
-[[noreturn]] void refuse_change(const std::filesystem::path& out, const std::string& before, const std::string& now);
+// Compares with the recipe that the run in `out` was begun with: data, flips, text encoder. Data of another name will
+// do where `same_images` finds the same pictures in it: a folder may have moved.
+void check_begun_alike(const std::filesystem::path& out, const Recipe& now, const std::function<bool()>& same_images);
 
 // Each compares with the model that the run in `out` has saved; where it has saved none, there is nothing to compare.
 // A class may get another name; none may stand under another number, or go.

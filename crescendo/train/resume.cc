@@ -1,4 +1,4 @@
-#include "crescendo/cli/train_resume.h"
+#include "crescendo/train/resume.h"
 
 #include <algorithm>
 
@@ -10,7 +10,6 @@
 #include "crescendo/text/text_encoder.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latent_cache.h"
-#include "crescendo/train/text_training.h"
 
 namespace crescendo {
 
@@ -26,17 +25,33 @@ bool same_bytes(const fs::path& a, const fs::path& b) {
   return std::ranges::equal(x->bytes(), y->bytes());
 }
 
+// What the run was begun with, what is asked for now, and how to go on.
+[[noreturn]] void refuse_change(const fs::path& out, const std::string& before, const std::string& now) {
+  usage_error(out.string(), ": the run was begun with ", before, ", and now it is ", now,
+              "; go on as it was begun, or begin a run of its own from these weights: `init` ",
+              (out / kRunModel).string(), " `out` ANOTHER");
+}
+
 }  // namespace
 
-void refuse_change(const fs::path& out, const std::string& before, const std::string& now) {
-  usage_error(out.string(), ": the run was begun with ", before, ", and now it is ", now,
-              "; go on as it was begun, or begin a run of its own from these weights: --init ",
-              (out / "model").string(), " --out ANOTHER");
+void check_begun_alike(const fs::path& out, const Recipe& now, const std::function<bool()>& same_images) {
+  const std::optional<Recipe> begun = begun_recipe(out);
+  if (!begun) return;
+  std::error_code ignored;
+  if (begun->data != now.data && !fs::equivalent(begun->data, now.data, ignored) && !same_images())
+    refuse_change(out, "`data` " + begun->data, "`data` " + now.data);
+  const auto word = [](bool flip) { return flip ? "flip=true" : "flip=false"; };
+  if (begun->config.flip != now.config.flip) refuse_change(out, word(begun->config.flip), word(now.config.flip));
+  if (!now.config.model.is_text()) return;
+  Json before = value_to_json(begun->text), after = value_to_json(now.text);
+  for (const auto& [key, value] : before.items())
+    if (key != "encoder" && value != after[key])  // an encoder's folder may move; its files are compared
+      refuse_change(out, concat("text.", key, "=", json_text(value)), concat("text.", key, "=", json_text(after[key])));
 }
 
 void check_same_classes(const fs::path& out, const std::vector<std::string>& labels) {
-  if (!is_model_dir(out / "model")) return;
-  const std::vector<std::string> before = load_model_info(out / "model").labels;
+  if (!is_model_dir(out / kRunModel)) return;
+  const std::vector<std::string> before = load_model_info(out / kRunModel).labels;
   if (before.size() != labels.size()) return;  // another model, which the checkpoint will refuse
   const auto has = [](const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -52,14 +67,14 @@ void check_same_classes(const fs::path& out, const std::vector<std::string>& lab
 }
 
 void check_same_tokenizer(const fs::path& out, const std::string& name, const KlVae& vae) {
-  const fs::path saved = out / "model" / "tokenizer";
+  const fs::path saved = out / kRunModel / kTokenizerFolder;
   if (!fs::exists(saved / "config.json")) return;
   if (tokenizer_fingerprint(*load_tokenizer(saved)) != tokenizer_fingerprint(vae))
-    refuse_change(out, "the tokenizer in " + saved.string(), "--tokenizer " + name + " with other weights");
+    refuse_change(out, "the tokenizer in " + saved.string(), "`tokenizer` " + name + " with other weights");
 }
 
 void check_same_text_encoder(const fs::path& out, const fs::path& folder, bool frozen) {
-  const fs::path saved = out / "model" / "text_encoder";
+  const fs::path saved = out / kRunModel / kTextEncoderFolder;
   if (!fs::is_directory(saved)) return;
   const auto refuse = [&](const std::string& what) {
     refuse_change(out, "the text encoder in " + saved.string(),
@@ -84,7 +99,7 @@ void warn_of_flipped_classes(const std::vector<std::string>& classes) {
   const auto found = std::find_if(classes.begin(), classes.end(), names_side);
   if (found != classes.end())
     log_warning(concat("flip mirrors half of the images, and the class '", *found,
-                       "' names a side; use --set flip=false where that matters"));
+                       "' names a side; use `flip=false` where that matters"));
 }
 
 }  // namespace crescendo

@@ -42,7 +42,7 @@ std::string prose(size_t bytes, uint64_t seed) {
 void tokenize(benchmark::State& state) {
   std::vector<std::string> lessons;
   for (uint64_t i = 0; i < 50; ++i) lessons.push_back(prose(4000, i));
-  const Bpe bpe(train_bpe(lessons, 4000), "bench");
+  const Bpe bpe = make_bpe(train_bpe(lessons, 4000), "bench");
   const std::string text = prose(1 << 20, 1000);
   if (bpe.decode(bpe.encode(text)) != text) return state.SkipWithError("the text does not come back");
   for (auto _ : state) benchmark::DoNotOptimize(bpe.encode(text));
@@ -57,8 +57,8 @@ void prefill(benchmark::State& state, int64_t length) {
   config.vocab_size = 1000;
   TensorMap weights = random_qwen2_weights(config, 1), exact_weights;
   for (const auto& [name, w] : weights) exact_weights[name] = w.to(at::kDouble);
-  const Qwen2 tower(config, std::move(weights));
-  Qwen2 exact(config, std::move(exact_weights));
+  const Qwen2 tower(config, weights);
+  Qwen2 exact(config, exact_weights);
   exact.to(at::kCPU, at::kDouble);
   const Tensor ids = at::arange(length, at::kLong).remainder(config.vocab_size).unsqueeze(0);
   if (!accept(state, relative_l2(tower.forward(ids, {}), exact.forward(ids, {})), 1e-4)) return;

@@ -18,7 +18,7 @@ inline Qwen2Config tiny_qwen2_config(int64_t hidden) {
   c.num_attention_heads = 2;
   c.num_key_value_heads = 1;
   c.head_dim = 2;
-  c.vocab_size = Bpe(tiny_tokenizer_files(), "tiny").vocab_size();
+  c.vocab_size = make_bpe(tiny_tokenizer_files(), "tiny").vocab_size();
   return c;
 }
 
@@ -32,7 +32,7 @@ inline TensorMap tiny_qwen2_weights(const Qwen2Config& config) {
 
 inline TextEncoder tiny_text_encoder(int64_t hidden, int64_t positions, const std::string& system_prompt = "") {
   const Qwen2Config config = tiny_qwen2_config(hidden);
-  return TextEncoder(Bpe(tiny_tokenizer_files(), "tiny"), Qwen2(config, tiny_qwen2_weights(config)), system_prompt,
+  return TextEncoder(make_bpe(tiny_tokenizer_files(), "tiny"), Qwen2(config, tiny_qwen2_weights(config)), system_prompt,
                      positions);
 }
 

@@ -117,7 +117,7 @@ void add_inspect_command(CLI::App& app) {
   add_examples(*command, {"inspect checkpoint-last.pth", "inspect far-base --json"});
   command->callback([a] {
     a->common.apply();
-    const Json found = inspect(a->path);
+    const Json found = inspect_path(a->path);
     if (a->common.json) return print_json(found);
     print(found, a->common.verbose, a->path);
   });

@@ -10,8 +10,8 @@
 #include "crescendo/core/log.h"
 #include "crescendo/io/safetensors.h"
 #include "crescendo/pipeline/prompts.h"
-#include "crescendo/text/bpe.h"
 #include "crescendo/text/qwen2.h"
+#include "crescendo/text/tokenizer_json.h"
 
 namespace crescendo {
 
@@ -29,7 +29,7 @@ void run_tokenize(const TextArgs& args) {
   args.common.apply();
   const auto folder = find_text_encoder(args.model);
   if (args.common.dry_run) return print_json({{"text_encoder", folder.string()}, {"texts", args.texts}});
-  const Bpe tokenizer = Bpe::load(folder);
+  const Bpe tokenizer = load_bpe(folder);
   Json all = Json::array();
   for (const std::string& text : args.texts) all.push_back(tokenizer.encode(text));
   if (args.common.json)

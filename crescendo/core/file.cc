@@ -84,7 +84,7 @@ std::string parent_of(const std::filesystem::path& path) {
   return parent.empty() ? "." : parent.string();
 }
 
-// What is being written is called NAME.partial-PID-XXXXXX until it is whole: a name that nobody gives by chance.
+// What is being written is called NAME.partial-PID-XXXXXX until it is whole: a name that is not given by chance.
 constexpr std::string_view kPartial = ".partial-";
 
 bool is_partial_name(std::string_view name) {

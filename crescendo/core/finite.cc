@@ -12,8 +12,8 @@ namespace crescendo {
 bool all_finite(const Tensor& t) {
   if (!t.is_floating_point() || t.is_meta() || t.numel() == 0) return true;
   const at::NoGradGuard no_grad;
-  // What is not finite makes the sum so, which takes one pass and no memory. Finite numbers may have a sum that is not,
-  // and are then asked one by one; half precision's would soon.
+  // A sum takes one pass and no memory, and an element that is not finite makes it so. Finite elements may overflow in
+  // the sum, soon in half precision; then each is checked.
   const Tensor sum = t.scalar_type() == at::kHalf ? at::sum(t, at::kFloat) : at::sum(t);
   return std::isfinite(sum.item<double>()) || at::isfinite(t).all().item<bool>();
 }

@@ -1,4 +1,4 @@
-// NaN and infinity, found where they enter: one such number in a weight or an input becomes a black picture in the end.
+// NaN and infinity, found where they enter: a single one in a weight or an input makes a black picture in the end.
 #pragma once
 
 #include <string_view>
@@ -7,8 +7,8 @@
 
 namespace crescendo {
 
-// Whether every number of `t` is finite; waits for the device once. True of whole numbers and of tensors that hold
-// nothing (LibTorch's meta device).
+// Whether every element of `t` is finite; waits for the device once. True of integers, and of meta tensors, which hold
+// no data.
 bool all_finite(const Tensor& t);
 
 // Throws where the tensor `name` of `where`, a file or what stands for one, holds NaN or infinity.

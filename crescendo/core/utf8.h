@@ -21,7 +21,7 @@ Utf8Step utf8_step(std::string_view text);  // not empty
 bool is_valid_utf8(std::string_view bytes);
 std::string replace_invalid_utf8(std::string_view bytes);
 
-// A name or a prompt as somebody gave it: without a byte-order mark in front, and valid UTF-8.
+// A name or a prompt from outside: without a byte-order mark in front, and valid UTF-8.
 std::string clean_text(std::string_view given);
 
 // What the bytes of a text file say: a byte-order mark is taken off, and UTF-16 behind one becomes UTF-8. UTF-32 and

@@ -38,7 +38,7 @@ class Dataset {
   virtual int64_t label(int64_t index) const = 0;               // without reading the picture
   // What the picture shows, for text models; the class name unless the set knows better.
   virtual std::string caption(int64_t index) const { return classes().at(static_cast<size_t>(label(index))); }
-  // Whether pictures are files, which may be unreadable and change; else the spec says all of them.
+  // Whether pictures are files, which may be unreadable and change; else the spec determines them.
   virtual bool of_files() const { return false; }
   virtual std::string name(int64_t index) const { return "picture " + std::to_string(index); }  // for messages
   virtual PictureIdentity identity(int64_t index) const { return {static_cast<uint64_t>(index), 0, 0}; }

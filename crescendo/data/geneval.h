@@ -1,7 +1,7 @@
 // Prompts of GenEval (Ghosh et al. 2023), and what each asks for: lines of evaluation_metadata.jsonl.
 //
-// Six tasks: single_object, two_object, counting, colors, position, color_attr. metrics/geneval_judge holds a picture
-// against its prompt.
+// Six tasks: single_object, two_object, counting, colors, position, color_attr. metrics/geneval_judge judges a picture
+// by its prompt.
 #pragma once
 
 #include <array>

@@ -47,7 +47,7 @@ class FileDataset : public Dataset {
 //
 // - Where all folders of `root` are splits (train, val, valid, validation, test), or train alone with folders and no
 //   pictures in it, `train` is the root, and the log says so.
-// - Folders are classes, sorted by name. One without pictures is an error, as its number would be taken for nothing.
+// - Folders are classes, sorted by name. One without pictures is an error, as its class would have no examples.
 // - name.txt beside name.png is its caption; all pictures have one or none has. Pictures that share a name share it.
 //   Where only some have one, classes can be had, and asking for a caption is an error.
 // - Captioned pictures in `root` itself make a set without classes.

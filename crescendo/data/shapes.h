@@ -1,8 +1,8 @@
 // Shapes: a data set made by the program, (seed, index) -> scene -> picture (3, side, side).
 //
-// Ten colours by eight shapes on a grey ground with a faint gradient. A picture of the class-conditional set holds one
-// object, wholly inside; scenes of several objects with captions are drawn in captions.h. Edges are anti-aliased. Every
-// parameter is a pure function of (seed, index), so a set needs no files and any part of it can be made anywhere.
+// Ten colours by eight shapes on a grey background with a faint gradient. A picture of the class-conditional set holds
+// one object, wholly inside; scenes of several objects with captions are drawn in captions.h. Edges are anti-aliased.
+// Every parameter is a pure function of (seed, index), so a set needs no files and any part of it can be made anywhere.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -39,7 +39,7 @@ constexpr auto enum_table(Figure) {
 constexpr int64_t kColours = 10;
 constexpr int64_t kFigures = 8;
 constexpr int64_t kShapeClasses = kColours * kFigures;
-constexpr uint8_t kGround = 0x99;  // grey level of the ground where the gradient is zero
+constexpr uint8_t kGround = 0x99;  // grey level of the background where the gradient is zero
 constexpr int64_t kShapesSide = 64;
 constexpr double kMinRadius = 10;    // pixels at a side of 64
 constexpr double kMaxRadius = 24;    // pixels at a side of 64
@@ -66,7 +66,7 @@ struct SceneObject {
 
 struct Scene {
   int64_t side = kShapesSide;
-  double gradient = 0;        // grey levels the ground gains from the middle to the edge
+  double gradient = 0;        // grey levels that the background gains from the middle to the edge
   double gradient_angle = 0;  // degrees, clockwise from the right
   std::vector<SceneObject> objects;
 };

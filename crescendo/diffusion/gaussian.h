@@ -17,7 +17,7 @@ struct DiffusionLoss {
   Tensor vb;   // (M) bits per channel; its gradient reaches the variance only
 };
 
-// `output` (M, 2C) is what the head answered for q_sample(x0, t, noise).
+// `output` (M, 2C) is the head's output for q_sample(x0, t, noise).
 DiffusionLoss diffusion_loss(const Tensor& output, const Tensor& x0, const Tensor& x_t, const Tensor& t,
                              const Tensor& noise);
 

@@ -1,7 +1,7 @@
 // The diffusion head: (x_t, t, z, level) -> eps and variance fraction, per token (paper, section 3.1).
 //
 // An MLP with adaptive LayerNorm. Its condition is y = time_embed(t) + cond_embed(z) + index_cond_embed(level); the
-// first term is shared by all rows of a step and the others by all inner steps, so they can be asked for apart.
+// first term is shared by all rows of a step and the others by all inner steps, so each is computed on its own.
 #pragma once
 
 #include <vector>

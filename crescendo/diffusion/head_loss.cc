@@ -20,13 +20,13 @@ Tensor head_loss(const Head& head, const Tensor& z, const Tensor& level, const T
   const Tensor x_t = q_sample(x0, t, noise);  // (M, C)
   const Tensor times = head.time_embedding(t.to(device)).view({-1, y.size(2)});
   const Tensor output = head.forward(x_t, repeat(y) + times).to(at::kFloat);  // (M, 2C)
-  const DiffusionLoss parts = diffusion_loss(output, x0, x_t, t, noise);
-  Tensor mse = parts.mse;  // (M)
+  const DiffusionLoss loss = diffusion_loss(output, x0, x_t, t, noise);
+  Tensor mse = loss.mse;  // (M)
   if (weights.terminal != 1.0) {
     const Tensor terminal = (t == kTrainingTimesteps - 1).to(device);
     mse = at::where(terminal, mse * weights.terminal, mse);
   }
-  return (mse + weights.variational_bound * parts.vb).view({batch, draws, tokens}).mean({1});  // (B, L)
+  return (mse + weights.variational_bound * loss.vb).view({batch, draws, tokens}).mean({1});  // (B, L)
 }
 
 }  // namespace crescendo

@@ -12,7 +12,7 @@ namespace crescendo {
 
 namespace {
 
-// One step of ancestral sampling as it is written.
+// One step of ancestral sampling, an operation of LibTorch at a time.
 Tensor ancestral_step(const Denoised& d, const Schedule& s, size_t k, const Tensor& x, const Tensor& noise,
                       double temperature) {
   const Tensor x0 = x * std::sqrt(1 / s.alpha_bar[k]) - d.eps * std::sqrt(1 / s.alpha_bar[k] - 1);
@@ -153,8 +153,8 @@ Tensor dpm_2m_sde_sample(const DenoiseFn& denoise, const Schedule& s, Tensor x, 
   return multistep_of_order_two(denoise, s, std::move(x), noise, temperature);
 }
 
-Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
-             double temperature) {
+Tensor run_solver(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor x, const StepNoiseFn& noise,
+                  double temperature) {
   switch (solver) {
     case Solver::kDdpm:
       return ddpm_sample(denoise, s, std::move(x), noise, temperature);
@@ -165,7 +165,7 @@ Tensor solve(Solver solver, const DenoiseFn& denoise, const Schedule& s, Tensor 
     case Solver::kDpm2mSde:
       return dpm_2m_sde_sample(denoise, s, std::move(x), noise, temperature);
   }
-  fail("solve: no solver number ", static_cast<int>(solver));
+  fail("run_solver: no solver number ", static_cast<int>(solver));
 }
 
 ErrorGain error_gain(Solver solver, const Schedule& s) {
@@ -178,7 +178,7 @@ ErrorGain error_gain(Solver solver, const Schedule& s) {
     return {x * std::sqrt(1 - s.alpha_bar[static_cast<size_t>(i)]), zero};
   };
   const StepNoiseFn no_noise = [&](int64_t) { return zero; };
-  const Tensor result = solve(solver, denoise, s, zero, no_noise, /*temperature=*/1);
+  const Tensor result = run_solver(solver, denoise, s, zero, no_noise, /*temperature=*/1);
   const auto size = [](const Tensor& x) { return std::abs(x.item<double>()); };
   return {size(first_step.defined() ? first_step : result), size(result)};
 }

@@ -33,7 +33,7 @@ TEST(Solvers, RecoverTheImageFromAPerfectModel) {
          std::vector<std::pair<int64_t, int64_t>>{{1, 0}, {2, 0}, {8, 0}, {40, 0}, {8, 40}}) {
       const Schedule s = solver_schedule(solver, {steps, first_timestep(solver), end});
       const StepNoiseFn noise = [](int64_t n) { return draw({5, 16}, 100 + static_cast<uint64_t>(n)); };
-      EXPECT_LT(relative_l2(solve(solver, knows(x0, s), s, x_T, noise, 1.0), x0), 1e-4)
+      EXPECT_LT(relative_l2(run_solver(solver, knows(x0, s), s, x_T, noise, 1.0), x0), 1e-4)
           << enum_name(solver) << " " << steps << " " << end;
     }
   }
@@ -51,7 +51,7 @@ TEST(Solvers, VisitEveryStepOnceFromTheNoisiest) {
       noises.push_back(n);
       return at::zeros({2, 3});
     };
-    solve(solver, denoise, s, draw({2, 3}, 1), noise, 1.0);
+    run_solver(solver, denoise, s, draw({2, 3}, 1), noise, 1.0);
     EXPECT_EQ(visited, (std::vector<int64_t>{5, 4, 3, 2, 1, 0}));
     // The last step adds none.
     EXPECT_EQ(noises, adds_noise(solver) ? (std::vector<int64_t>{0, 1, 2, 3, 4}) : std::vector<int64_t>{})
@@ -136,7 +136,7 @@ double path_error(Solver solver, int64_t steps) {
   const double a = s.alpha_bar.back(), end = s.alpha_bar.front();
   const Tensor at_end = std::sqrt(end) + (x_T - std::sqrt(a)) * (spread(end) / spread(a));
   const Tensor expected = (at_end - gaussian_data(s)(at_end, 0).eps * std::sqrt(1 - end)) / std::sqrt(end);
-  return relative_l2(solve(solver, gaussian_data(s), s, x_T, {}, 1.0), expected);
+  return relative_l2(run_solver(solver, gaussian_data(s), s, x_T, {}, 1.0), expected);
 }
 
 TEST(Solvers, HigherOrderComesCloserInTheSameSteps) {
@@ -149,7 +149,7 @@ TEST(Solvers, HigherOrderComesCloserInTheSameSteps) {
 double drawn_spread(Solver solver, int64_t steps, double temperature = 1) {
   const Schedule s = solver_schedule(solver, {steps, 980});
   const Tensor impulses = at::eye(steps + 1, at::kDouble);  // the last row has none: the mean
-  const Tensor x = solve(
+  const Tensor x = run_solver(
       solver, gaussian_data(s), s, impulses.slice(1, 0, 1), [&](int64_t n) { return impulses.slice(1, n + 1, n + 2); },
       temperature);
   return (x - x[steps]).norm().item<double>();
@@ -191,7 +191,7 @@ TEST(Solvers, OnePassIsTheStepAsItIsWritten) {
         const Tensor both = at::cat({at::sin(x * 3 + static_cast<double>(i)), at::cos(x)}, 1);  // rows lie apart
         return {both.slice(1, 0, 7), both.slice(1, 7)};
       };
-      return solve(
+      return run_solver(
           solver, denoise, s, draw({3, 7}, 1).to(type),
           [&](int64_t n) {
             return draw({3, 7}, 100 + static_cast<uint64_t>(n)).to(type);

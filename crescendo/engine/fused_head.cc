@@ -16,8 +16,8 @@ namespace {
 // Rows from which on a product of modulations runs at its full rate: on a CPU by packed weights, which are as fast with
 // few, and by others, and on a GPU, whose many cores need more.
 constexpr int64_t kRowsOfAPackedProduct = 64, kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
-// Where a second copy of a weight is no burden, or pays all the same: a matrix of few numbers, and any that meets few
-// rows, where a BLAS packs about as long as it multiplies.
+// A weight gets a second, packed copy where it is small, and where rows are few: there a BLAS spends as long on packing
+// as on multiplying.
 constexpr int64_t kNarrow = 512, kSmallMatrix = 1 << 18, kFewRows = 64;
 
 float* numbers(const Tensor& t) { return t.data_ptr<float>(); }

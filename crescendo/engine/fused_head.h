@@ -1,19 +1,20 @@
 // The diffusion head in few passes over memory: the same function as Head::forward, for sampling.
 //
-// What differs, and why the result stays what it is:
-// - on a CPU weights are packed once, where a second copy is no burden or pays (kernels/cpu/packed_weight.h);
+// It differs from Head::forward in this, and computes the same:
+// - on a CPU weights are packed once, where a second copy is small or pays (kernels/cpu/packed_weight.h);
 // - in fp32 many rows meet large weights by Strassen's algorithm, which rounds more (kernels/cpu/strassen.h);
-// - products go into buffers that are kept, and nothing else is a pass of its own: biases, activations, normalisation,
+// - products are written to buffers that are kept, and nothing else is a pass of its own: biases, activations,
+// normalisation,
 //   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
 //   the rows of one step are few;
-// - x enters once where several conditions are asked of it (guidance);
+// - x passes the input layer once where it has several conditions (guidance);
 // - on a GPU what follows the blocks, up to guidance, is one kernel;
-// - the last layer's shift goes through its linear map once and for all: W_out (W_shift s + b) is a product of 2C rows
+// - the last layer's shift is folded into its linear map: W_out (W_shift s + b) is a product of 2C rows
 //   instead of W.
 // With weights in bf16 the blocks' products are in bf16, and everything else in fp32: the input layer, every sum, the
 // last layer; the caller may let a GPU round the factors of those products to TF32. With int8 the blocks' products and
-// the last layer's scale are in that, whatever the weights are in.
+// the last layer's scale are in int8, whatever type the weights have.
 #pragma once
 
 #include <memory>
@@ -27,33 +28,34 @@ namespace crescendo {
 
 class FusedHead {
  public:
-  // Whether the weights lie where this can use them: in fp32 or bf16, on a CPU or a GPU that the passes run on.
+  // Whether it serves for these weights: fp32 or bf16, on a CPU or on a GPU that the passes run on.
   static bool serves(const Head& head);
 
   // `int8`: products by weights in int8 (kernels/cpu/packed_weight.h), on a CPU only.
   explicit FusedHead(const Head& head, bool int8 = false);
-  // Whether its weights are so few that a second copy of them is no burden, and every thread may read them all.
+  // Whether the weights are few enough for a second copy, and for every thread to read all of them.
   bool is_small() const;
   // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
-  // Packs the weights for which that pays with `rows` rows, for all that share them; not while one of those works.
+  // Packs the weights where that pays with `rows` rows, for all heads that share them. Not while one of them runs.
   void pack_for(int64_t rows);
 
-  // Inner steps of `steps` whose modulations are computed at once for `rows` rows: with both, the buffers are the same.
+  // How many of `steps` inner steps have their modulations computed at once for `rows` rows. The two numbers determine
+  // the sizes of the buffers.
   int64_t chunk_of(int64_t rows, int64_t steps) const;
 
   // Sets the condition y (M, W) of the rows and the time embedding of every inner step, times (T, W): an outer step
   // begins. Any floating type.
   void begin(const Tensor& y, const Tensor& times);
-  // eps and variance fraction at inner step i of those: (M, 2C), fp32. x is (M, C), or (M / n, C) where n conditions
-  // one after the other are asked of the same x. Steps are expected in descending order; another order costs time. Not
+  // eps and variance fraction at inner step i of those: (M, 2C), fp32. x is (M, C), or (M / n, C) where the conditions
+  // are n blocks that share x. Steps are expected in descending order; another order costs time. Not
   // from two threads at once.
   Tensor forward(const Tensor& x, int64_t i) { return evaluate(x, i, {}); }
-  // The same, guided: x (M / 2, C) is asked of both conditions (guided_output).
+  // The same, guided: x (M / 2, C) is shared by both conditions (guided_output).
   Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
-  // A weight in the type of the products, which may get packed, too.
+  // A weight in the type of the products, which may be packed later.
   struct Weight {
     Tensor matrix;
     std::shared_ptr<std::optional<PackedWeight>> packed = std::make_shared<std::optional<PackedWeight>>();

@@ -33,7 +33,7 @@ class CapturedGraph {
 // Logs that no graph could be captured, and why.
 void warn_no_graph(const std::exception& reason);
 
-// Captured graphs by key: whatever is a constant in them.
+// Captured graphs by key, which holds whatever is a constant in them.
 template <class Key>
 class GraphCache {
  public:

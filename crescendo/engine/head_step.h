@@ -1,4 +1,4 @@
-// What the diffusion head is told for one outer step.
+// Inputs of the diffusion head and its solver for one outer step.
 #pragma once
 
 #include "crescendo/diffusion/solvers.h"

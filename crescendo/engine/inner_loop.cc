@@ -83,17 +83,17 @@ Tensor InnerLoop::evaluate(const Work& work, FusedHead* fused) {
   const Tensor y = head_.condition(z, level.to(z.scalar_type()).view({1, 1}));  // (M or 2M, W)
   if (fused) fused->begin(y, work.timesteps.embedding);
   const DenoiseFn denoise = [&](const Tensor& x, int64_t i) -> Denoised {
-    Denoised answer;
+    Denoised output;
     if (fused) {
-      answer = guided ? fused->guided(x, i, s) : plain_output(fused->forward(x, i));
+      output = guided ? fused->guided(x, i, s) : plain_output(fused->forward(x, i));
     } else {
       const Tensor out = head_.forward(guided ? at::cat({x, x}) : x, y + work.timesteps.embedding[i]).to(at::kFloat);
-      answer = guided ? guided_output(out, s) : plain_output(out);
+      output = guided ? guided_output(out, s) : plain_output(out);
     }
     work.on_evaluations(1);
-    return answer;
+    return output;
   };
-  return solve(work.step.solver, denoise, work.timesteps.schedule, x_T, work.noise, work.step.temperature);
+  return run_solver(work.step.solver, denoise, work.timesteps.schedule, x_T, work.noise, work.step.temperature);
 }
 
 int64_t InnerLoop::row_ranges(const Work& work, bool several_per_thread) const {
@@ -141,11 +141,12 @@ Tensor InnerLoop::evaluate_by_ranges(const Work& work, int64_t ranges) {
 Tensor InnerLoop::run(const HeadStep& step, const Tensor& z, const Tensor& x_T, const StepsNoiseFn& noise,
                       const std::function<void(int64_t n)>& on_evaluations) {
   const auto options = x_T.options();
-  const Tensor numbers = at::cat({at::full({1}, step.level, options), at::full({1}, step.guidance, options)});
+  const Tensor level_and_guidance =
+      at::cat({at::full({1}, step.level, options), at::full({1}, step.guidance, options)});
   const int64_t steps = step.spacing.steps;
   if (weights_) {
     const auto inputs = [&]() -> std::vector<Tensor> {
-      return {numbers, z, x_T, adds_noise(step.solver) && steps > 1 ? noise(0, steps - 1) : Tensor()};
+      return {level_and_guidance, z, x_T, adds_noise(step.solver) && steps > 1 ? noise(0, steps - 1) : Tensor()};
     };
     const auto all = [this, step](const std::vector<Tensor>& in) {
       const Work work{step, timesteps(step), in[0], in[1], in[2], [&](int64_t n) { return in[3][n]; }, [](int64_t) {}};
@@ -158,7 +159,8 @@ Tensor InnerLoop::run(const HeadStep& step, const Tensor& z, const Tensor& x_T, 
     }
   }
   NoiseWindow window(noise, steps, x_T.numel());
-  const Work work{step, timesteps(step), numbers, z, x_T, [&](int64_t n) { return window(n); }, on_evaluations};
+  const Work work{step,          timesteps(step), level_and_guidance, z, x_T, [&](int64_t n) { return window(n); },
+                  on_evaluations};
   // Noise that comes in several windows is drawn once, so each thread takes all of its rows at once.
   const int64_t ranges = row_ranges(work, /*several_per_thread=*/!adds_noise(step.solver) || window.holds_all());
   if (weights_ && z.is_cpu()) weights_->pack_for(z.size(0) / ranges);

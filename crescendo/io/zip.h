@@ -1,6 +1,6 @@
 // ZIP archives, as far as PyTorch and NumPy use them: stored and deflated members, ZIP64, no encryption, one disk.
 //
-// The reader believes nothing: the central directory must end where the end record begins, local headers must agree
+// The reader trusts nothing: the central directory must end where the end record begins, local headers must agree
 // with it, members must lie inside the file and must not overlap, names must be unique. Opening reads the directory and
 // the local headers only; a stored member is handed out as a view of the mapped file.
 #pragma once

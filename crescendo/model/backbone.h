@@ -23,7 +23,7 @@ struct TokenMask {
   bool any() const { return missing.defined(); }
 };
 
-// Dropout rates while training; zero for use. Without a generator LibTorch's own decides.
+// Dropout rates while training; zero for use. Without a generator LibTorch's own is used.
 struct BackboneDropout {
   double attention = 0.0, projection = 0.0;
   std::optional<at::Generator> generator{};
@@ -32,7 +32,7 @@ struct BackboneDropout {
 class Backbone {
  public:
   Backbone(const Scope& scope, const ModelConfig& config);
-  // The same, whose layers compute their products so; in int8 all but the first layer's, which are packed. Packed
+  // A copy whose layers compute their products so; with int8 those of the first layer are packed instead. Packed
   // weights take as much memory again.
   Backbone prepared(Products how) const;
 

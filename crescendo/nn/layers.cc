@@ -73,9 +73,9 @@ template <class T>
 Tensor add_norm(ResidualStream& stream, const LayerNorm& norm) {
   const Tensor x = stream.x.contiguous(), branch = stream.branch.contiguous();
   const Tensor sum = at::empty_like(x), out = at::empty_like(x);
-  const auto numbers = [](const Tensor& t) { return t.defined() ? t.data_ptr<T>() : nullptr; };
-  rows::run(rows::AddNorm<T>{x.numel() / norm.width, norm.width, numbers(x), numbers(branch), norm.eps,
-                             numbers(norm.weight), numbers(norm.bias), numbers(sum), numbers(out)},
+  const auto data = [](const Tensor& t) { return t.defined() ? t.data_ptr<T>() : nullptr; };
+  rows::run(rows::AddNorm<T>{x.numel() / norm.width, norm.width, data(x), data(branch), norm.eps, data(norm.weight),
+                             data(norm.bias), data(sum), data(out)},
             x.device());
   stream = {sum, {}};
   return out;
@@ -97,6 +97,15 @@ Tensor LayerNorm::operator()(ResidualStream& s) const {
     return s.x.scalar_type() == at::kFloat ? add_norm<float>(s, *this) : add_norm<c10::BFloat16>(s, *this);
   s = {s.x + s.branch, {}};
   return (*this)(s.x);
+}
+
+RmsNorm::RmsNorm(const Scope& scope, int64_t width, double eps)
+    : eps(eps), weight(scope.add("weight", {width}, Init::kOnes)) {}
+
+Tensor RmsNorm::operator()(const Tensor& x) const {
+  const Tensor wide = x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  const Tensor scale = (wide.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
+  return (wide * scale).to(x.scalar_type()) * weight.to(x.scalar_type());
 }
 
 namespace {

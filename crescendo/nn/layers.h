@@ -1,4 +1,4 @@
-// Layers: the few that FAR, its diffusion head and the tokenizer are made of.
+// Layers: the few that FAR, its diffusion head, the tokenizer and the text encoder are made of.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -18,16 +18,16 @@ struct Dropout {
   Tensor operator()(const Tensor& x) const;
 };
 
-// How a CPU computes a layer's products without gradients other than by LibTorch: with a packed copy of the weight
-// (kernels/cpu/packed_weight.h), or one in int8; or from the weight itself by Strassen's algorithm where the product is
-// large enough for that (kernels/cpu/strassen.h).
+// Ways to compute a layer's products on a CPU without gradients, in place of LibTorch's: with a packed copy of the
+// weight (kernels/cpu/packed_weight.h), with an int8 copy, or by Strassen's algorithm where the product is large enough
+// (kernels/cpu/strassen.h).
 enum class Products { kPacked, kInt8, kStrassen };
 
 struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // From here on. Copies are of the weight and the bias as they are now.
+  // For later calls. Copies are made of the weight and the bias as they are now.
   void prepare(Products how);
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)
@@ -51,6 +51,15 @@ struct LayerNorm {
   int64_t width;
   double eps;
   Tensor weight, bias;  // (width)
+};
+
+// x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019), in the type of x; the mean is
+// taken in fp32 at least.
+struct RmsNorm {
+  RmsNorm(const Scope& scope, int64_t width, double eps);
+  Tensor operator()(const Tensor& x) const;
+  double eps;
+  Tensor weight;  // (width)
 };
 
 // softmax(q k^T / sqrt(d)) v with q (B, heads, N, d), k and v (B, heads, M, d). `bias` is added to the scores and

@@ -191,5 +191,17 @@ TEST(LayerNorm, OfAStreamAddsItsBranchFirst) {
   EXPECT_TRUE(at::equal(norm(stream), norm(x + branch)));  // nothing is added twice
 }
 
+TEST(RmsNorm, IsItsEquationInTheTypeOfItsInput) {
+  Params p = Params::from({{"weight", at::arange(1, 5, at::kFloat)}}, "file");
+  const RmsNorm norm(Scope(p), 4, 0.5);
+  const Tensor x = at::randn({3, 4}, at::kDouble), weight = at::arange(1, 5, at::kDouble);
+  const Tensor expected = x / (x.square().mean(-1, true) + 0.5).sqrt() * weight;
+  EXPECT_LT((norm(x) - expected).abs().max().item<double>(), 1e-12);
+  EXPECT_LT((norm(x.to(at::kFloat)) - expected).abs().max().item<double>(), 1e-5);
+  const Tensor coarse = norm(x.to(at::kBFloat16));
+  EXPECT_EQ(coarse.scalar_type(), at::kBFloat16);
+  EXPECT_LT((coarse - expected).abs().max().item<double>(), 0.1);
+}
+
 }  // namespace
 }  // namespace crescendo

@@ -17,25 +17,25 @@ namespace {
 
 std::string shape_text(at::IntArrayRef shape) { return concat(shape); }
 
-// FNV-1a, so that a parameter's stream depends on its name alone.
+// FNV-1a.
 uint64_t hash_name(const std::string& name) {
   uint64_t h = 0xCBF29CE484222325;
   for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3;
   return h;
 }
 
-Tensor draw(const std::string& name, at::IntArrayRef shape, Init init, uint64_t seed) {
+Tensor draw(at::IntArrayRef shape, Init init, uint64_t stream_seed) {
   Tensor t = at::zeros(shape, at::kFloat);
   if (init == Init::kZeros) return t;
   if (init == Init::kOnes) return t.fill_(1);
-  const Rng stream(derive_seed(seed, hash_name(name)), Draw::kOther);
-  const auto in_parts = [&](uint64_t words_a_number, const std::function<void(Rng&, std::span<float>)>& fill) {
+  const Rng stream(stream_seed, Draw::kOther);
+  const auto in_parts = [&](uint64_t words_per_element, const std::function<void(Rng&, std::span<float>)>& fill) {
     constexpr int64_t kPart = 1 << 16;
     at::parallel_for(0, (t.numel() + kPart - 1) / kPart, 1, [&](int64_t begin, int64_t end) {
       for (int64_t part = begin; part < end; ++part) {
         const int64_t first = part * kPart;
         Rng rng = stream;
-        fill(rng.seek(static_cast<uint64_t>(first) * words_a_number),
+        fill(rng.seek(static_cast<uint64_t>(first) * words_per_element),
              {t.data_ptr<float>() + first, static_cast<size_t>(std::min(kPart, t.numel() - first))});
       }
     });
@@ -55,9 +55,10 @@ Tensor draw(const std::string& name, at::IntArrayRef shape, Init init, uint64_t 
 
 }  // namespace
 
-Params Params::random(uint64_t seed) {
+Params Params::random(uint64_t seed, Streams streams) {
   Params p;
   p.seed_ = seed;
+  p.streams_ = streams;
   return p;
 }
 
@@ -79,7 +80,7 @@ Params Params::from(TensorMap source, std::string source_name, std::vector<std::
 Tensor Params::add(const std::string& name, at::IntArrayRef shape, Init init) {
   Tensor t;
   if (origin_ == Origin::kRandom) {
-    t = draw(name, shape, init, seed_);
+    t = draw(shape, init, derive_seed(seed_, streams_ == Streams::kByName ? hash_name(name) : items_.size()));
   } else if (origin_ == Origin::kOutline) {
     t = at::empty(shape, at::device(at::kMeta).dtype(at::kFloat));
   } else if (auto it = source_.find(name); it == source_.end()) {

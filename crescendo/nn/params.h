@@ -18,18 +18,21 @@ namespace crescendo {
 // Ways to draw a parameter. Xavier uniform takes (out, in) from the first dimension and the product of the others.
 enum class Init { kZeros, kOnes, kXavierUniform, kNormal002, kKaimingUniform, kNormal1 };
 
+// What names the random stream of a parameter besides the seed: its name, so that the order of add() does not matter,
+// or its place in that order.
+enum class Streams { kByName, kByOrder };
+
 class Params {
  public:
-  // Drawn anew; the same seed gives the same values, whatever the order in which parameters are asked for.
-  static Params random(uint64_t seed);
+  static Params random(uint64_t seed, Streams streams = Streams::kByName);
   // Names and shapes alone, for counting: the tensors lie on LibTorch's meta device and hold nothing.
   static Params outline();
-  // Taken from `source`, whose name stands in errors; add() throws where one of its numbers is not finite. Names in
+  // Taken from `source`, whose name stands in errors; add() throws where a tensor holds NaN or infinity. Names in
   // `source` that begin with one of `ignored` may stay unused.
   static Params from(TensorMap source, std::string source_name, std::vector<std::string> ignored = {});
 
   Tensor add(const std::string& name, at::IntArrayRef shape, Init init);
-  // Takes in a tensor that has another owner, who sees what becomes of it.
+  // Lists a tensor that has another owner; both see its changes.
   void adopt(const std::string& name, const Tensor& tensor) { items_.emplace_back(name, tensor); }
   // Throws if anything was missing, misshapen or left over, listing it by name.
   void finish() const;
@@ -37,8 +40,8 @@ class Params {
   // In the order in which they were asked for.
   const std::vector<std::pair<std::string, Tensor>>& items() const { return items_; }
   TensorMap map() const;
-  int64_t count() const;  // numbers in all tensors
-  int64_t bytes() const;  // that they take
+  int64_t count() const;  // elements of all tensors
+  int64_t bytes() const;
   void set_requires_grad(bool on);
   // In place: every module that holds a parameter sees the change.
   void to(at::Device device, at::ScalarType dtype);
@@ -47,6 +50,7 @@ class Params {
   enum class Origin { kRandom, kOutline, kFile };
   Origin origin_ = Origin::kRandom;
   uint64_t seed_ = 0;
+  Streams streams_ = Streams::kByName;
   TensorMap source_;
   std::string source_name_;
   std::vector<std::string> ignored_;

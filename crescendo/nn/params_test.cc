@@ -27,6 +27,13 @@ TEST(Params, SameSeedSameValuesInAnyOrder) {
   a.finish();
 }
 
+TEST(Params, StreamsByOrderDependOnThePlaceAlone) {
+  Params a = Params::random(3, Streams::kByOrder), b = Params::random(3, Streams::kByOrder);
+  const Tensor first = a.add("one", {6}, Init::kNormal1), second = a.add("two", {6}, Init::kNormal1);
+  EXPECT_TRUE(at::equal(b.add("other", {6}, Init::kNormal1), first));
+  EXPECT_FALSE(at::equal(first, second));
+}
+
 // Threads share the drawing of a large one; its numbers are those of one stream from its first to its last.
 TEST(Params, LargeOnesAreOneStreamWhateverTheThreads) {
   const auto drawn = [](int threads, Init init) {

@@ -18,7 +18,7 @@ struct PlanCost {
   // wherever guidance is asked for at all.
   PlanWork written;
   // As the sampling loops do: time once for all rows, the condition once an outer step, no unconditional half at scale
-  // 1, only tokens that somebody reads, and on a CPU the last layer's shift folded into its product.
+  // 1, only tokens that are read, and on a CPU the last layer's shift folded into its product.
   PlanWork done;
 };
 

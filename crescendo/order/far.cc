@@ -65,7 +65,7 @@ Plan far_plan(const SamplerOptions& o, const ModelConfig& model) {
     step.head.spacing = {linear_at(o.diffusion_steps, k, o.steps), o.start_timestep, o.end_timestep};
     solver_schedule(o.solver, step.head.spacing);  // throws where there is none
     step.masked = hidden_at_step(o, model.tokens(), k);
-    // What predicts the next level has filtered already.
+    // A prediction of the next level is filtered already.
     const bool filters = model.predicts == Target::kClean && (k > 0 || o.filter_first);
     if (filters && k + 1 < o.steps) step.filter = o.levels[static_cast<size_t>(k + 1)];
     plan.steps.push_back(step);

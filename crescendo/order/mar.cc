@@ -51,11 +51,11 @@ ObjectiveResult mar_loss(const FarModel& model, const ObjectiveOptions& o, const
 
 Tensor mar_sample(Generation& g) {
   const Plan& plan = g.plan();
-  Tensor x = g.start();  // (B, L, C): no token is there
+  Tensor x = g.start();  // (B, L, C): no token is known
   for (int64_t k = 0; k < plan.size(); ++k) {
     g.on_input(k, x);
     const Tensor z = g.transformer(k, x);
-    x = g.head(k, z, x);  // the tokens of this step; those that are there stay
+    x = g.head(k, z, x);  // the tokens of this step; known ones stay
     g.on_prediction(k, x);
     g.on_filtered(k, x);  // MAR has no filter
   }

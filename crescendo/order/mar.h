@@ -1,6 +1,6 @@
 // MAR, masked autoregression in a random order (Li et al. 2024), FAR's parent: plan, loss and sampling loop.
 //
-// Each token is predicted once, given those that are there already, and kept.
+// Each token is predicted once, given those predicted before, and kept.
 #pragma once
 
 #include "crescendo/order/generation.h"

@@ -24,7 +24,7 @@ double mask_ratio_min(const ObjectiveOptions& options, int64_t level, int64_t le
 // Tokens of an image that training hides at a level.
 int64_t draw_hidden(const ObjectiveOptions& options, int64_t tokens, int64_t level, int64_t levels, Rng& rng);
 
-// Linear from the first number to the last over the outer steps, or one number for all of them.
+// Linear from the first value to the last over the outer steps, or one value for all of them.
 int64_t linear_at(const std::vector<int64_t>& ends, int64_t k, int64_t steps);
 
 }  // namespace crescendo

@@ -45,7 +45,7 @@ Tensor draw_missing(const ObjectiveOptions& options, const ModelConfig& model, c
                     const ObjectiveBatch& batch);
 // The latents with the noise of options.input_noise.
 Tensor noised_latents(const ObjectiveOptions& options, const ObjectiveBatch& batch);
-// The transformer's answer to tokens (B, L, C), with dropout, and without the condition for a share of the images:
+// The transformer's output for tokens (B, L, C), with dropout, and without the condition for a share of the images:
 // z (B, L, D).
 Tensor conditions_of(const FarModel& model, const ObjectiveOptions& options, const Tensor& tokens,
                      const Tensor& missing, const ObjectiveBatch& batch);

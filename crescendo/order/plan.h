@@ -17,7 +17,7 @@ struct Step {
   int64_t masked = 0;             // tokens hidden from the encoder on entering this step
 };
 
-// What is there before the first step: nothing, or latents. Tokens are (B, L).
+// What is known before the first step: nothing, or latents. Tokens are (B, L).
 struct Start {
   Tensor latents;     // (B, C, H, W) in scaled units; undefined: nothing
   int64_t level = 0;  // of the low-pass of the latents that the first step sees
@@ -38,7 +38,7 @@ struct Plan {
   int64_t inner_steps() const;  // of all outer steps
 };
 
-// Which tokens of outer step k anybody reads, as first and end place in the order in which tokens are hidden: a place
+// Which tokens of outer step k are read, as first and end place in the order in which tokens are hidden: a place
 // below `masked` is hidden. MAR predicts each token once. FAR's low-pass mixes neighbours, so it reads all tokens;
 // without one, those that stay visible.
 std::pair<int64_t, int64_t> places_read(const Plan& plan, int64_t k, int64_t tokens);
@@ -46,7 +46,7 @@ std::pair<int64_t, int64_t> places_read(const Plan& plan, int64_t k, int64_t tok
 // Throws a usage error where options contradict each other or the model.
 Plan make_plan(const SamplerOptions& options, const ModelConfig& model);
 
-// One line on a plan that draws noise, and what to do instead: where an error of the head in its first eps is
+// A warning, with what to do, about a plan whose pictures will be noise: where an error of the head in its first eps is
 // multiplied by more than in the paper's first step (822), or by hundreds in the result, or where inner steps start at
 // a timestep that has more of the picture than of noise. Null where the plan is sound.
 std::optional<std::string> noise_warning(const Plan& plan);

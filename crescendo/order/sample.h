@@ -6,7 +6,7 @@
 namespace crescendo {
 
 // Executes plans for one model, which must outlive it and not change. What does not depend on the picture is kept from
-// one call to the next: tables, rearranged weights, graphs, and the transformer's answer at the start of a picture. Not
+// one call to the next: tables, rearranged weights, graphs, and the transformer's output at the start of a picture. Not
 // for two threads at once.
 class Sampler {
  public:

@@ -123,7 +123,7 @@ SamplerOptions resolve_sampler(const Json& asked, const ModelConfig& model) {
 Json merge_asked(const Json& base, const Json& over) {
   if (over.contains("preset") && over["preset"] != base.value("preset", Json())) return over;
   Json merged = base;
-  // One of the two says the other.
+  // Each determines the other.
   if (over.contains("steps")) merged.erase("levels");
   if (over.contains("levels")) merged.erase("steps");
   if (over.contains("mask") && over["mask"] == false) merged.erase("visible_level");

@@ -69,12 +69,13 @@ struct SamplerOptions {
 // The preset that `asked` names, else that of the model's order: "paper" or "mar".
 std::string asked_preset(const Json& asked, const ModelConfig& model);
 
-// Throws a usage error where `asked` has a key, a value's type or a preset that there is not. It may still not fit a
-// model, which resolve_sampler() says.
+// Throws a usage error where `asked` has a key, a value's type or a preset that does not exist. Whether it fits a
+// model resolve_sampler() checks.
 void check_asked(const Json& asked);
 
-// The description that `asked` gives for a model: its preset, changed by the other keys that it has. What the preset leaves to the model follows the model: masks and filter as it
-// was trained, no more steps than it has levels. A usage error names the field.
+// The description that `asked` gives for a model: its preset, changed by its other keys. What the preset leaves open
+// follows the model: masks and filter as it was trained, no more steps than it has levels. A usage error names the
+// field.
 SamplerOptions resolve_sampler(const Json& asked, const ModelConfig& model);
 
 // What a config of before 0.2 asks: without the values that meant "as the preset says". A usage error names an option

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "crescendo/pipeline/filtered.h"
+#include "crescendo/pipeline/reconstruct.h"
 #include "tests/support.h"
 #include "tests/tiny_model.h"
 
@@ -144,6 +145,12 @@ TEST(Pipeline, FilteredPicturesOfEveryLevel) {
   }
   EXPECT_CONTAINS(usage_error_of([&] { filtered_pictures(*vae, image, FilterType::kSpatial, 5); }),
                   "levels must be in 1..4 for a picture of 20 x 16 pixels");
+  const Reconstruction kept = reconstruct(*vae, image);
+  EXPECT_EQ(kept.decoded, tensor_to_image(vae->decode(mean)));
+  EXPECT_NEAR(kept.mean_square_error,
+              (image_to_bytes(image).to(at::kDouble) - image_to_bytes(kept.decoded)).square().mean().item<double>(),
+              1e-9);
+  EXPECT_NEAR(byte_psnr_db(255.0 * 255.0 / 100), 20, 1e-9);
 }
 
 TEST(Pipeline, StoppingKeepsFinishedImages) {

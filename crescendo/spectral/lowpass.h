@@ -24,7 +24,7 @@ Tensor lowpass_matrix(int64_t n, int64_t level, int64_t levels, FilterType type)
 
 class Lowpass {
  public:
-  // Needs 1 <= levels <= min(height, width). On the device of what it filters nothing waits for a copy. Computes in
+  // Needs 1 <= levels <= min(height, width). On the device of its input no call waits for a copy. Computes in
   // fp32 at least, whatever x is in and under autocast too.
   Lowpass(int64_t height, int64_t width, int64_t levels, FilterType type, at::Device device = at::kCPU);
 

@@ -67,7 +67,7 @@ void check_text_encoder(const fs::path& folder, const ConvertOptions& options, c
   check(hidden == model.text_hidden, where, " has states of width ", json_text(hidden), ", the model takes ",
         model.text_hidden, ": they do not belong together");
   const fs::path prompt = !options.system_prompt.empty() ? options.system_prompt : folder / kSystemPromptFile;
-  const TextEncoder encoder(Bpe::load(folder), Qwen2::load(folder), fs::exists(prompt) ? read_file(prompt) : "",
+  const TextEncoder encoder(load_bpe(folder), Qwen2::load(folder), fs::exists(prompt) ? read_file(prompt) : "",
                             model.text_length);
   const std::vector<std::string> nothing{""};
   const int64_t length = encoder.tokenize(nothing).input_ids.size(1), window = encoder.tower().config().sliding_window;

@@ -104,7 +104,7 @@ TEST(Convert, AFolderOfTheTrainingProgram) {
   write_checkpoint(dir / "run" / "checkpoint-last.pth", test::tiny_config(), {{"mask", true}});
   convert(dir / "run", dir / "model");
   expect_identical(stored(dir / "model"), weights_of(test::tiny_config(), 2));
-  EXPECT_EQ(inspect(dir / "run")["kind"], "far-class");
+  EXPECT_EQ(inspect_path(dir / "run")["kind"], "far-class");
 }
 
 TEST(Convert, DtypesAreChosenOrKept) {
@@ -193,7 +193,7 @@ TEST(Convert, OneThingForAnotherIsNoticed) {
   pointer.tokenizer = dir / "pointer.ckpt";
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", pointer); }), "a Git LFS pointer");
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "pointer.ckpt", {}); }), "a Git LFS pointer");
-  EXPECT_CONTAINS(error_of([&] { inspect(dir / "pointer.ckpt"); }), "a Git LFS pointer");
+  EXPECT_CONTAINS(error_of([&] { inspect_path(dir / "pointer.ckpt"); }), "a Git LFS pointer");
   ConvertOptions reversed = two_heads();
   reversed.tokenizer = dir / "x.pth";
   EXPECT_CONTAINS(error_of([&] { open_model(dir / "x.pth", reversed); }), "is a model, not a KL-VAE");
@@ -266,7 +266,7 @@ TEST(Convert, NothingIsLeftHalfWritten) {
 TEST(Inspect, SaysWhatACheckpointIs) {
   const TemporaryDirectory dir;
   write_checkpoint(dir / "x.pth", test::tiny_config(), {{"mask", true}});
-  const Json found = inspect(dir / "x.pth");
+  const Json found = inspect_path(dir / "x.pth");
   EXPECT_EQ(found["kind"], "far-class");
   EXPECT_EQ(found["form"], "PyTorch");
   EXPECT_EQ(found["ema"], true);
@@ -292,13 +292,13 @@ TEST(Inspect, SaysWhatIsWrongWithAModelAndStillListsIt) {
   TensorMap weights = weights_of(test::tiny_config(), 1);
   weights.erase("decoder_norm.bias");
   write_safetensors(dir / "x.safetensors", weights);
-  Json found = inspect(dir / "x.safetensors");
+  Json found = inspect_path(dir / "x.safetensors");
   EXPECT_CONTAINS(found["problems"].get<std::string>(), "missing decoder_norm.bias [8]");
   EXPECT_EQ(found["kind"], "far-class");
   EXPECT_EQ(found["tensors"].size(), weights.size());
   weights.erase("mask_token");
   write_safetensors(dir / "x.safetensors", weights);
-  found = inspect(dir / "x.safetensors");
+  found = inspect_path(dir / "x.safetensors");
   EXPECT_CONTAINS(found["problems"].get<std::string>(), "no tensor mask_token");
   EXPECT_EQ(found["tensors"].size(), weights.size());
 }
@@ -306,23 +306,23 @@ TEST(Inspect, SaysWhatIsWrongWithAModelAndStillListsIt) {
 TEST(Inspect, SaysWhatOtherFilesAre) {
   const TemporaryDirectory dir;
   write_vae(dir / "vae.ckpt");
-  const Json vae = inspect(dir / "vae.ckpt");
+  const Json vae = inspect_path(dir / "vae.ckpt");
   EXPECT_EQ(vae["kind"], "kl-vae");
   EXPECT_EQ(vae["foreign_tensors"], 1);
   EXPECT_EQ(vae["architecture"]["latent_channels"], 2);
 
   write_npz(dir / "stats.npz", {{"mu", at::ones({3}, at::kDouble)}, {"sigma", at::ones({3, 3})}});
-  const Json stats = inspect(dir / "stats.npz");
+  const Json stats = inspect_path(dir / "stats.npz");
   EXPECT_EQ(stats["kind"], "fid-statistics");
   EXPECT_EQ(stats["tensors"]["mu"], Json({{"dtype", "float64"}, {"shape", {3}}}));
 
   write_safetensors(dir / "x.safetensors", {{"latents", at::ones({2}, at::kHalf)}}, {{"note", "hello"}});
-  const Json tensors = inspect(dir / "x.safetensors");
+  const Json tensors = inspect_path(dir / "x.safetensors");
   EXPECT_EQ(tensors["kind"], "tensors");
   EXPECT_EQ(tensors["metadata"]["note"], "hello");
   EXPECT_EQ(tensors["ema"], false);
   // Of several sets, none of them a model, all are listed.
-  const Json golden = inspect("tests/golden/io_zip.pth");
+  const Json golden = inspect_path("tests/golden/io_zip.pth");
   EXPECT_TRUE(golden["tensors"].contains("model.transposed"));
   EXPECT_TRUE(golden["tensors"].contains("module.weight"));
 
@@ -330,7 +330,7 @@ TEST(Inspect, SaysWhatOtherFilesAre) {
   ConvertOptions options = two_heads();
   options.tokenizer = dir / "vae.ckpt";
   convert(dir / "x.pth", dir / "model", options);
-  const Json model = inspect(dir / "model");
+  const Json model = inspect_path(dir / "model");
   EXPECT_EQ(model["form"], "model directory");
   EXPECT_EQ(model["kind"], "mar-class");
   EXPECT_EQ(model["architecture"]["heads"], 2);

@@ -28,7 +28,7 @@ Json tensors_json(const TensorMap& tensors) {
   return out;
 }
 
-// Numbers in the tensors whose names begin with one of the prefixes.
+// Elements of the tensors whose names begin with one of the prefixes.
 int64_t count(const TensorMap& tensors, std::initializer_list<std::string_view> prefixes) {
   int64_t sum = 0;
   for (const auto& [name, tensor] : tensors)
@@ -48,7 +48,7 @@ Json problems_of(F&& read) {
   return nullptr;
 }
 
-// Throws, with as much said as can be, where a tensor does not fit.
+// Throws where a tensor does not fit, with what is known already added.
 void add_model(Json& out, const ModelInfo& info, const TensorMap& weights, const std::string& name) {
   ModelConfig model = info.model;
   out["kind"] = model.kind();
@@ -132,7 +132,7 @@ Json inspect_checkpoint(const fs::path& path) {
     out["tensors"] = tensors_json(first);
     return out;
   }
-  TensorMap all;  // no set is better than another
+  TensorMap all;  // no set stands out
   for (const auto& [name, set] : file.sets)
     for (const auto& [key, tensor] : set) all[name.empty() ? key : name + "." + key] = tensor;
   out["tensors"] = tensors_json(all);
@@ -168,7 +168,7 @@ Json inspect_model_dir(const fs::path& dir) {
   out["training"] = info.training;
   out["labels"] = info.labels.size();
   for (const char* part : {kTokenizerFolder, kTextEncoderFolder}) {
-    out[part] = fs::is_directory(dir / part) ? inspect(dir / part) : Json();
+    out[part] = fs::is_directory(dir / part) ? inspect_path(dir / part) : Json();
     if (out[part].is_object()) out[part].erase("tensors");
   }
   out["tensors"] = tensors_json(weights);
@@ -177,7 +177,7 @@ Json inspect_model_dir(const fs::path& dir) {
 
 }  // namespace
 
-Json inspect(const fs::path& given) {
+Json inspect_path(const fs::path& given) {
   const fs::path path = checkpoint_path(given);
   if (is_model_dir(path)) return inspect_model_dir(path);
   const FileForm form = file_form(path);

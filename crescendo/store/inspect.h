@@ -10,6 +10,6 @@ namespace crescendo {
 // {"path", "form", "kind", and as far as they apply: "architecture", "parameters", "weights", "ema", "sampler",
 // "arguments", "metadata", "others", "foreign", "unread", "shown", "removed", "tokenizer", "text_encoder", "labels",
 // "problems", "tensors"}
-Json inspect(const std::filesystem::path& path);
+Json inspect_path(const std::filesystem::path& path);
 
 }  // namespace crescendo

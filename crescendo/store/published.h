@@ -14,7 +14,7 @@
 
 namespace crescendo {
 
-// Training programs are told a folder and take its checkpoint-last.pth; any other path is itself.
+// A training program's folder stands for its checkpoint-last.pth; any other path for itself.
 std::filesystem::path checkpoint_path(const std::filesystem::path& path);
 
 // A training run keeps the weights themselves and their average, which is what is sampled from.

@@ -44,6 +44,14 @@ TensorMap as_text(const TensorMap& source) {
   return out;
 }
 
+// Copies what has the shape of its place; else the place stays as drawn.
+void take(const Tensor& given, const Tensor& place, const std::string& name, std::vector<std::string>& drawn) {
+  if (given.defined() && given.sizes() == place.sizes())
+    place.copy_(given);
+  else
+    drawn.push_back(name);
+}
+
 }  // namespace
 
 std::unique_ptr<FarModel> transfer_weights(const std::filesystem::path& dir, const ModelConfig& config, uint64_t seed,
@@ -63,12 +71,21 @@ std::unique_ptr<FarModel> transfer_weights(const std::filesystem::path& dir, con
       given = given.narrow(1, given.size(1) - tokens, tokens);
       place = parameter.narrow(1, parameter.size(1) - tokens, tokens);
     }
-    if (given.defined() && given.sizes() == place.sizes())
-      place.copy_(given);
-    else
-      drawn.push_back(name);
+    take(given, place, name, drawn);
   }
   return model;
+}
+
+std::unique_ptr<KlVae> transfer_weights(const KlVae& from, const KlVaeConfig& config, uint64_t seed,
+                                        std::vector<std::string>& drawn) {
+  const TensorMap source = from.params().map();
+  auto vae = KlVae::random(config, seed);
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : vae->params().items()) {
+    const auto it = source.find(name);
+    take(it == source.end() ? Tensor() : it->second, parameter, name, drawn);
+  }
+  return vae;
 }
 
 }  // namespace crescendo

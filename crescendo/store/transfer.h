@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "crescendo/model/far_model.h"
+#include "crescendo/tokenizer/kl_vae.h"
 
 namespace crescendo {
 
@@ -16,5 +17,9 @@ namespace crescendo {
 // The rest is drawn from `seed`, and its names go to `drawn`. In fp32 on the CPU.
 std::unique_ptr<FarModel> transfer_weights(const std::filesystem::path& dir, const ModelConfig& config, uint64_t seed,
                                            std::vector<std::string>& drawn);
+
+// A tokenizer of `config`, in the same way.
+std::unique_ptr<KlVae> transfer_weights(const KlVae& from, const KlVaeConfig& config, uint64_t seed,
+                                        std::vector<std::string>& drawn);
 
 }  // namespace crescendo

@@ -86,5 +86,20 @@ TEST(Transfer, TextModelsTakeTheBlocksOfClassModels) {
   for (const std::string& name : saved.drawn) EXPECT_FALSE(name.starts_with("diffloss")) << name;
 }
 
+TEST(Transfer, TokenizersTakeWhatHasTheSameNameAndShape) {
+  KlVaeConfig config = kl_vae_preset("shapes-64"), deeper = config;
+  deeper.decoder_blocks = config.blocks_up() + 1;
+  const auto from = KlVae::random(config, 1);
+  std::vector<std::string> drawn;
+  const TensorMap got = transfer_weights(*from, deeper, /*seed=*/5, drawn)->params().map(),
+                  random = KlVae::random(deeper, 5)->params().map();
+  ASSERT_FALSE(drawn.empty());
+  for (const auto& [name, tensor] : got) {
+    const bool is_drawn = std::find(drawn.begin(), drawn.end(), name) != drawn.end();
+    EXPECT_EQ(is_drawn, name.starts_with("decoder.up.0.block.2.")) << name;
+    EXPECT_TRUE(at::equal(tensor, is_drawn ? random.at(name) : from->params().map().at(name))) << name;
+  }
+}
+
 }  // namespace
 }  // namespace crescendo

@@ -1,41 +1,74 @@
 // Byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2): string -> token ids (N), and back.
 //
-// Reads a Hugging Face tokenizer.json as Qwen2's is made: NFC, splits by regular expressions, byte level, merges by
-// rank, added tokens matched before everything else. What it does not know (another normalizer, pre-tokenizer or model)
-// is an error that names it, never a guess. Safe to use from several threads.
-//
-// Older folders hold vocab.json and merges.txt instead; text/slow_tokenizer.h makes a tokenizer.json of them.
+// Added tokens are matched before everything else; what lies between them is composed (NFC), cut into pieces by regular
+// expressions, and each piece is merged from its bytes by rank. text/tokenizer_json.h reads a tokenizer.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "crescendo/text/pretokenize.h"
 
 namespace crescendo {
 
-// Whether a folder holds what TokenizerFiles::read needs.
-bool has_tokenizer_files(const std::filesystem::path& folder);
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+};
+template <class T>
+using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>>;
 
-// The two files of a tokenizer in Hugging Face layout, as text.
-struct TokenizerFiles {
-  std::string tokenizer_json;
-  std::string tokenizer_config_json;  // may be empty: then there is no pad token
+// Added tokens, found leftmost and longest.
+class AddedTokens {
+ public:
+  void add(std::string content, int32_t id);
+  // Calls on_text with what lies between the tokens and on_token with each id.
+  void cut(std::string_view text, const std::function<void(std::string_view)>& on_text,
+           const std::function<void(int32_t)>& on_token) const;
 
-  // A pad token that only special_tokens_map.json names is written into tokenizer_config_json.
-  static TokenizerFiles read(const std::filesystem::path& folder);
-  void write(const std::filesystem::path& folder) const;
+ private:
+  struct Token {
+    std::string content;
+    int32_t id;
+  };
+  std::array<std::vector<Token>, 256> by_first_byte_;  // longest first
 };
 
+// What a tokenizer knows, from whatever file.
+struct BpeTables {
+  struct Merge {
+    int32_t rank;
+    int32_t id;  // of the joined token
+  };
+  static uint64_t pair(int32_t left, int32_t right) {
+    return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+  }
+
+  std::string name;  // stands in errors
+  bool nfc = false;
+  std::vector<RegexSplitter> splitters;  // each cuts the pieces of the one before it
+  AddedTokens raw_added;                 // matched in the text as it is
+  AddedTokens normalized_added;          // matched after normalization
+  StringMap<int32_t> ids;                // spelling -> id
+  std::array<int32_t, 256> byte_ids;
+  StringMap<int32_t> whole_tokens;                // bytes -> id, filled where a piece that is a token needs no merges
+  std::unordered_map<uint64_t, Merge> merges;     // by pair()
+  std::vector<std::optional<std::string>> bytes;  // by id; nothing where there is no such token
+  int32_t pad = -1;
+};
+
+// Safe to use from several threads.
 class Bpe {
  public:
-  // `name` stands in errors.
-  Bpe(const TokenizerFiles& files, const std::string& name);
-  static Bpe load(const std::filesystem::path& folder);
+  explicit Bpe(BpeTables tables);
 
   // Invalid UTF-8 is replaced by U+FFFD first. Adds no token of its own: neither a start nor an end.
   std::vector<int64_t> encode(std::string_view text) const;
@@ -46,17 +79,13 @@ class Bpe {
   int64_t vocab_size() const;
   // The id of a token under its spelling in tokenizer.json.
   std::optional<int64_t> token_id(std::string_view spelling) const;
-  // tokenizer_config.json's pad_token; throws where there is none.
+  // The pad token of tokenizer_config.json; throws where there is none.
   int64_t pad_id() const;
 
  private:
-  struct Tables;
   struct Cache;
-  std::shared_ptr<const Tables> tables_;
+  std::shared_ptr<const BpeTables> tables_;
   std::shared_ptr<Cache> cache_;
 };
-
-// GPT-2's alphabet: each byte has a printable character that stands for it in tokenizer.json.
-std::string byte_spelling(unsigned char byte);
 
 }  // namespace crescendo

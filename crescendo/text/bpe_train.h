@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "crescendo/text/bpe.h"
+#include "crescendo/text/tokenizer_json.h"
 
 namespace crescendo {
 

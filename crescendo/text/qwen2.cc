@@ -5,12 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/core/finite.h"
-#include "crescendo/core/rng.h"
 #include "crescendo/io/safetensors.h"
 
 namespace crescendo {
@@ -24,7 +21,7 @@ constexpr std::array kArchitectures{"Qwen2ForCausalLM",
                                     "Qwen2_5_VLForConditionalGeneration",
                                     "Qwen2_5_VLModel"};
 constexpr std::array kModelTypes{"qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"};
-constexpr double kInitialStd = 0.02;
+constexpr const char* kEmbeddingName = "model.embed_tokens.weight";
 constexpr int64_t kLargestSize = int64_t{1} << 31;  // guards products of sizes
 
 template <class List>
@@ -37,19 +34,6 @@ bool is_set(const Json& json, const char* key) {
   const auto it = json.find(key);
   return it != json.end() && !it->is_null();
 }
-
-std::string shape_text(at::IntArrayRef shape) { return concat(shape); }
-
-// Names, comma between, cut off where there are very many.
-std::string listed(const std::vector<std::string>& names) {
-  constexpr size_t kMost = 24;
-  std::string out;
-  for (size_t i = 0; i < std::min(names.size(), kMost); ++i) out += (i ? ", " : "") + names[i];
-  if (names.size() > kMost) out += concat(" and ", names.size() - kMost, " more");
-  return out;
-}
-
-bool is_norm(const std::string& name) { return name.ends_with("norm.weight"); }
 
 // The parts of a checkpoint that a text encoder has no use for: output heads, and what reads pictures or sound.
 bool is_unused(const std::string& name) {
@@ -74,6 +58,28 @@ void check_rope(const Json& json, const std::string& where) {
     check(typed || !is_set(rope, "factor") || rope["factor"] == Json(1) || rope["factor"] == Json(1.0), where, ": ",
           key, " with the factor ", json_text(rope.value("factor", Json())), " is not supported");
   }
+}
+
+// The tensors of a file under the published names ("model.layers.0..."), without those that a text encoder does not
+// use. What stands before the embedding's name in the file stands before all of them: "", "model." or
+// "model.language_model.".
+TensorMap with_published_names(const TensorMap& source, const std::string& where) {
+  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  std::vector<std::string> prefixes;
+  for (const auto& [name, tensor] : source)
+    if (name.ends_with(kEmbedding) && !is_unused(name))
+      prefixes.push_back(name.substr(0, name.size() - kEmbedding.size()));
+  check(prefixes.size() <= 1, where, " holds more than one '", kEmbedding, "'");
+  check(!prefixes.empty(), where, " lacks the tensor 'model.embed_tokens.weight'; is it a Qwen2 model?");
+  const std::string& prefix = prefixes[0];
+  TensorMap weights;
+  for (const auto& [name, tensor] : source) {
+    if (is_unused(name)) continue;
+    const std::string published = name.starts_with(prefix) ? "model." + name.substr(prefix.size()) : name;
+    check(weights.emplace(published, tensor).second, where, " holds both '", prefix, published.substr(6), "' and '",
+          published, "'");
+  }
+  return weights;
 }
 
 // x * cos + rotate_half(x) * sin: channel i turns with channel i + d/2 (Su et al. 2021, in Hugging Face's channel
@@ -152,7 +158,7 @@ Json Qwen2Config::to_json() const {
             {"rms_norm_eps", rms_norm_eps},
             {"rope_theta", rope_theta},
             {"hidden_act", "silu"},
-            {"initializer_range", kInitialStd},
+            {"initializer_range", 0.02},
             {"max_position_embeddings", 32768},
             {"tie_word_embeddings", true},
             {"use_sliding_window", sliding_window > 0}};
@@ -182,87 +188,14 @@ void Qwen2Config::validate(const std::string& where) const {
   check(sliding_window >= 0, where, ": sliding_window must not be negative, got ", sliding_window);
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> Qwen2Config::parameters() const {
-  const int64_t queries = num_attention_heads * head_dim, keys = num_key_value_heads * head_dim;
-  std::vector<std::pair<std::string, std::vector<int64_t>>> list{
-      {"model.embed_tokens.weight", {vocab_size, hidden_size}}};
-  for (int64_t i = 0; i < num_hidden_layers; ++i) {
-    const std::string layer = concat("model.layers.", i, ".");
-    for (const auto& [name, width] : {std::pair{"q_proj", queries}, {"k_proj", keys}, {"v_proj", keys}}) {
-      list.push_back({layer + "self_attn." + name + ".weight", {width, hidden_size}});
-      list.push_back({layer + "self_attn." + name + ".bias", {width}});
-    }
-    list.push_back({layer + "self_attn.o_proj.weight", {hidden_size, queries}});
-    list.push_back({layer + "mlp.gate_proj.weight", {intermediate_size, hidden_size}});
-    list.push_back({layer + "mlp.up_proj.weight", {intermediate_size, hidden_size}});
-    list.push_back({layer + "mlp.down_proj.weight", {hidden_size, intermediate_size}});
-    list.push_back({layer + "input_layernorm.weight", {hidden_size}});
-    list.push_back({layer + "post_attention_layernorm.weight", {hidden_size}});
-  }
-  list.push_back({"model.norm.weight", {hidden_size}});
-  return list;
-}
-
-TensorMap select_qwen2_weights(const Qwen2Config& config, TensorMap source, const std::string& where) {
-  // What stands in front of the embedding stands in front of everything.
-  constexpr std::string_view kEmbedding = "embed_tokens.weight";
-  std::vector<std::string> prefixes;
-  for (const auto& [name, tensor] : source)
-    if (name.ends_with(kEmbedding) && !is_unused(name))
-      prefixes.push_back(name.substr(0, name.size() - kEmbedding.size()));
-  check(prefixes.size() <= 1, where, " holds more than one '", kEmbedding, "'");
-  check(!prefixes.empty(), where, " lacks the tensor 'model.embed_tokens.weight'; is it a Qwen2 model?");
-  const std::string& prefix = prefixes[0];
-
-  TensorMap weights;
-  std::vector<std::string> missing, misshapen, left_over;
-  std::set<std::string> used;
-  for (const auto& [name, shape] : config.parameters()) {
-    const std::string stored = prefix + name.substr(std::string_view("model.").size());
-    const auto it = source.find(stored);
-    if (it == source.end()) {
-      missing.push_back(stored);
-      continue;
-    }
-    used.insert(stored);
-    if (it->second.sizes() != at::IntArrayRef(shape) || !it->second.is_floating_point())
-      misshapen.push_back(concat(stored, " (", shape_text(it->second.sizes()), " ", it->second.scalar_type(), " where ",
-                                 shape_text(shape), " is wanted)"));
-    weights.emplace(name, it->second);
-  }
-  for (const auto& [name, tensor] : source)
-    if (!used.count(name) && !is_unused(name)) left_over.push_back(name);
-  std::string problems;
-  const auto report = [&](const char* what, const std::vector<std::string>& names) {
-    if (!names.empty()) problems += concat(problems.empty() ? "" : "; ", what, ": ", listed(names));
-  };
-  report("missing tensors", missing);
-  report("tensors of the wrong shape or type", misshapen);
-  report("tensors that Qwen2 does not have", left_over);
-  check(problems.empty(), where, " does not fit its config: ", problems);
-  return weights;
-}
-
 TensorMap random_qwen2_weights(const Qwen2Config& config, uint64_t seed) {
   config.validate("Qwen2 config");
-  TensorMap weights;
-  uint64_t index = 0;
-  for (const auto& [name, shape] : config.parameters()) {
-    Tensor tensor = is_norm(name) ? at::ones(shape) : at::zeros(shape);
-    if (shape.size() == 2) {
-      Rng rng(derive_seed(seed, index), Draw::kOther);
-      rng.fill_normal({tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())});
-      tensor.mul_(kInitialStd);
-    }
-    weights.emplace(name, std::move(tensor));
-    ++index;
-  }
-  return weights;
+  return Qwen2(config, Params::random(seed, Streams::kByOrder)).weights();
 }
 
 void write_qwen2(const std::filesystem::path& folder, const Qwen2Config& config, const TensorMap& weights) {
   TensorMap stored;
-  for (auto& [name, tensor] : select_qwen2_weights(config, weights, "write_qwen2: the weights"))
+  for (const auto& [name, tensor] : Qwen2(config, weights, "write_qwen2: the weights").weights())
     stored.emplace(name, tensor.detach().cpu().contiguous());
   make_directories(folder);
   Json json = config.to_json();
@@ -272,10 +205,44 @@ void write_qwen2(const std::filesystem::path& folder, const Qwen2Config& config,
   write_json(folder / "config.json", json);
 }
 
-Qwen2::Qwen2(const Qwen2Config& config, TensorMap weights, const std::string& where)
-    : config_(config), weights_(select_qwen2_weights(config, std::move(weights), where)) {
-  check_finite(weights_, where);
+Qwen2::Projection::Projection(const Scope& scope, int64_t in, int64_t out, bool with_bias)
+    : weight(scope.add("weight", {out, in}, Init::kNormal002)),
+      bias(with_bias ? scope.add("bias", {out}, Init::kZeros) : Tensor()) {}
+
+// Without `at::linear`: its bias, added while the product is made, costs more than it saves.
+Tensor Qwen2::Projection::operator()(const Tensor& x) const {
+  const Tensor y = at::mm(x, weight.to(x.scalar_type()).t());
+  return bias.defined() ? y + bias.to(x.scalar_type()) : y;
 }
+
+Qwen2::Layer::Layer(const Scope& s, const Qwen2Config& c)
+    : q(s / "self_attn.q_proj", c.hidden_size, c.num_attention_heads * c.head_dim, /*with_bias=*/true),
+      k(s / "self_attn.k_proj", c.hidden_size, c.num_key_value_heads * c.head_dim, true),
+      v(s / "self_attn.v_proj", c.hidden_size, c.num_key_value_heads * c.head_dim, true),
+      out(s / "self_attn.o_proj", c.num_attention_heads * c.head_dim, c.hidden_size, false),
+      gate(s / "mlp.gate_proj", c.hidden_size, c.intermediate_size, false),
+      up(s / "mlp.up_proj", c.hidden_size, c.intermediate_size, false),
+      down(s / "mlp.down_proj", c.intermediate_size, c.hidden_size, false),
+      attention_norm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
+      mlp_norm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {}
+
+std::vector<Qwen2::Layer> Qwen2::make_layers(const Scope& scope, const Qwen2Config& config) {
+  std::vector<Layer> layers;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(scope / i, config);
+  return layers;
+}
+
+Qwen2::Qwen2(const Qwen2Config& config, Params params)
+    : config_(config),
+      params_(std::move(params)),
+      embedding_(Scope(params_).add(kEmbeddingName, {config.vocab_size, config.hidden_size}, Init::kNormal002)),
+      layers_(make_layers(Scope(params_) / "model.layers", config)),
+      norm_(Scope(params_) / "model.norm", config.hidden_size, config.rms_norm_eps) {
+  params_.finish();
+}
+
+Qwen2::Qwen2(const Qwen2Config& config, const TensorMap& weights, const std::string& where)
+    : Qwen2(config, Params::from(with_published_names(weights, where), where)) {}
 
 Qwen2 Qwen2::load(const std::filesystem::path& folder) {
   const auto config_path = folder / "config.json";
@@ -287,46 +254,29 @@ void Qwen2::to(at::Device device, at::ScalarType dtype) {
   check_usage(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf || dtype == at::kDouble,
               "Qwen2 computes in floating point only");
   check_usage(!device.is_cpu() || dtype != at::kHalf, "Qwen2: fp16 cannot be computed on the CPU; use fp32 or bf16");
-  for (auto& [name, tensor] : weights_)
-    tensor = name == "model.embed_tokens.weight" ? tensor.to(device) : tensor.to(device, dtype);
+  for (const auto& [name, tensor] : params_.items())
+    tensor.set_data(tensor.to(device, name == kEmbeddingName ? tensor.scalar_type() : dtype));
   dtype_ = dtype;
 }
 
-at::Device Qwen2::device() const { return weights_.at("model.norm.weight").device(); }
-
-Tensor Qwen2::weight(const std::string& name) const { return weights_.at(name).to(dtype_); }
-
-// RMSNorm (Zhang and Sennrich 2019): the mean square is taken in fp32 at least.
-Tensor Qwen2::norm(const Tensor& x, const std::string& name) const {
-  const Tensor wide = x.to(dtype_ == at::kDouble ? at::kDouble : at::kFloat);
-  const Tensor scale = (wide.square().mean(-1, /*keepdim=*/true) + config_.rms_norm_eps).rsqrt();
-  return (wide * scale).to(dtype_) * weight(name + ".weight");
-}
-
-// (M, in) -> (M, out). Without `at::linear`: its bias, added while the product is made, costs more than it saves.
-Tensor Qwen2::project(const Tensor& x, const std::string& name, bool bias) const {
-  const Tensor y = at::mm(x, weight(name + ".weight").t());
-  return bias ? y + weight(name + ".bias") : y;
-}
-
-Tensor Qwen2::attend(const Tensor& x, const std::string& layer, const Tensor& cos, const Tensor& sin,
+// The query's heads of a group share a key's: one product over all their queries, and no copies of the keys.
+Tensor Qwen2::attend(const Layer& layer, const Tensor& x, const Tensor& cos, const Tensor& sin,
                      const Tensor& bias) const {
   const int64_t batch = x.size(0), length = x.size(1), d = config_.head_dim;
   const int64_t heads = config_.num_attention_heads, shared = config_.num_key_value_heads;
   const Tensor rows = x.reshape({batch * length, config_.hidden_size});  // (B N, hidden)
-  const auto heads_of = [&](const char* name, int64_t count) {
-    return project(rows, layer + name, /*bias=*/true).view({batch, length, count, d});
+  const auto heads_of = [&](const Projection& project, int64_t count) {
+    return project(rows).view({batch, length, count, d});
   };
-  const Tensor q = rotate(heads_of("q_proj", heads), cos, sin) / std::sqrt(static_cast<double>(d));  // (B, N, heads, d)
-  const Tensor k = rotate(heads_of("k_proj", shared), cos, sin);  // (B, N, shared, d)
-  const Tensor v = heads_of("v_proj", shared);                    // (B, N, shared, d)
-  // The heads of a group share keys: one product over all their queries, and no copies of the keys.
+  const Tensor q = rotate(heads_of(layer.q, heads), cos, sin) / std::sqrt(static_cast<double>(d));  // (B, N, heads, d)
+  const Tensor k = rotate(heads_of(layer.k, shared), cos, sin);                                     // (B, N, shared, d)
+  const Tensor v = heads_of(layer.v, shared);                                                       // (B, N, shared, d)
   const Tensor grouped = q.transpose(1, 2).reshape({batch, shared, heads / shared * length, d});
   Tensor scores = at::matmul(grouped, k.permute({0, 2, 3, 1}));  // (B, shared, group N, N)
   scores = scores.view({batch, heads, length, length}) + bias;   // (B, heads, N, N)
   const Tensor p = at::softmax(scores, -1, dtype_ == at::kDouble ? at::kDouble : at::kFloat).to(dtype_);
-  const Tensor out = at::matmul(p.view({batch, shared, heads / shared * length, length}), v.transpose(1, 2));
-  return out.view({batch, heads, length, d}).transpose(1, 2).reshape({batch * length, heads * d});
+  const Tensor mixed = at::matmul(p.view({batch, shared, heads / shared * length, length}), v.transpose(1, 2));
+  return merge_heads(mixed.view({batch, heads, length, d})).view({batch * length, heads * d});
 }
 
 Tensor Qwen2::forward(const Tensor& input_ids, const Tensor& attention_mask) const {
@@ -352,7 +302,7 @@ Tensor Qwen2::forward(const Tensor& input_ids, const Tensor& attention_mask) con
   const Tensor frequency = at::pow(config_.rope_theta, at::arange(half, options) / half).reciprocal();  // (d/2)
   const Tensor angles = at::outer(at::arange(length, options), frequency).unsqueeze(1);                 // (N, 1, d/2)
   const Tensor cos = angles.cos().to(dtype_), sin = angles.sin().to(dtype_);
-  // The lowest number instead of -inf: a row that may see nothing gets a mean, not a NaN.
+  // The lowest value instead of -inf: a row that sees no key gets a mean, not NaN.
   Tensor hidden = at::ones({length, length}, options.dtype(at::kBool)).triu(1);  // (N, N), true: not seen
   if (attention_mask.defined())
     hidden = hidden.logical_or(attention_mask.to(device()).eq(0).view({batch, 1, 1, length}));  // (B, 1, N, N)
@@ -361,17 +311,15 @@ Tensor Qwen2::forward(const Tensor& input_ids, const Tensor& attention_mask) con
                                                       : std::numeric_limits<float>::lowest();
   const Tensor bias = at::zeros(hidden.sizes(), options.dtype(dtype_)).masked_fill(hidden, lowest_score);
 
-  Tensor x = weights_.at("model.embed_tokens.weight").index_select(0, ids.view(-1)).to(dtype_);
+  Tensor x = embedding_.index_select(0, ids.view(-1)).to(dtype_);
   x = x.view({batch * length, config_.hidden_size});  // (B N, hidden)
-  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    const std::string layer = concat("model.layers.", i, ".");
-    const Tensor h = norm(x, layer + "input_layernorm").view({batch, length, -1});
-    x = x + project(attend(h, layer + "self_attn.", cos, sin, bias), layer + "self_attn.o_proj", /*bias=*/false);
-    const Tensor m = norm(x, layer + "post_attention_layernorm");
-    const Tensor gate = at::silu(project(m, layer + "mlp.gate_proj", false));  // (B N, intermediate)
-    x = x + project(gate * project(m, layer + "mlp.up_proj", false), layer + "mlp.down_proj", false);
+  for (const Layer& layer : layers_) {
+    const Tensor h = layer.attention_norm(x).view({batch, length, -1});
+    x = x + layer.out(attend(layer, h, cos, sin, bias));
+    const Tensor m = layer.mlp_norm(x);
+    x = x + layer.down(at::silu(layer.gate(m)) * layer.up(m));  // (B N, intermediate) -> (B N, hidden)
   }
-  return norm(x, "model.norm").view({batch, length, config_.hidden_size});
+  return norm_(x).view({batch, length, config_.hidden_size});
 }
 
 }  // namespace crescendo

@@ -10,11 +10,10 @@
 
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "crescendo/core/json.h"
-#include "crescendo/core/tensor.h"
+#include "crescendo/nn/layers.h"
 
 namespace crescendo {
 
@@ -35,22 +34,19 @@ struct Qwen2Config {
   static Qwen2Config from_json(const Json& json, const std::string& where);
   Json to_json() const;
   void validate(const std::string& where) const;
-  // Every parameter, under its published name, with its shape.
-  std::vector<std::pair<std::string, std::vector<int64_t>>> parameters() const;
 };
 
-// The tensors that the tower needs, renamed to the published names ("model.layers.0..."): files may leave out "model."
-// or say "model.language_model.". The output head and a vision tower are dropped; anything else unknown, missing or
-// misshapen is an error that lists it.
-TensorMap select_qwen2_weights(const Qwen2Config& config, TensorMap source, const std::string& where);
-// Drawn for training: N(0, 0.02) for matrices, ones for norms, zero for biases.
+// Drawn for training: N(0, 0.02) for matrices, one for norms, zero for biases.
 TensorMap random_qwen2_weights(const Qwen2Config& config, uint64_t seed);
 // config.json and model.safetensors, as Hugging Face's Qwen2ForCausalLM with tied embeddings reads them.
 void write_qwen2(const std::filesystem::path& folder, const Qwen2Config& config, const TensorMap& weights);
 
 class Qwen2 {
  public:
-  Qwen2(const Qwen2Config& config, TensorMap weights, const std::string& where = "Qwen2");
+  // Weights under the published names ("model.layers.0..."); they may also begin without "model.", or with
+  // "model.language_model.". An output head and a vision tower are dropped. Throws where any other is unknown, missing,
+  // misshapen or not finite.
+  Qwen2(const Qwen2Config& config, const TensorMap& weights, const std::string& where = "Qwen2");
   // The weights stay mapped from their files, in the type stored there, until `to` moves them.
   static Qwen2 load(const std::filesystem::path& folder);
 
@@ -64,20 +60,33 @@ class Qwen2 {
   Tensor forward(const Tensor& input_ids, const Tensor& attention_mask) const;  // (B, N), (B, N) -> (B, N, hidden)
 
   const Qwen2Config& config() const { return config_; }
-  at::Device device() const;
+  at::Device device() const { return embedding_.device(); }
   at::ScalarType dtype() const { return dtype_; }
-  TensorMap& weights() { return weights_; }  // trained in place: keep names and shapes
-  const TensorMap& weights() const { return weights_; }
+  Params& params() { return params_; }
+  TensorMap weights() const { return params_.map(); }
 
  private:
-  Tensor weight(const std::string& name) const;
-  Tensor norm(const Tensor& x, const std::string& name) const;
-  Tensor project(const Tensor& x, const std::string& name, bool bias) const;
-  Tensor attend(const Tensor& x, const std::string& layer, const Tensor& cos, const Tensor& sin,
-                const Tensor& bias) const;
+  // x W^T + b in the type of x, whatever type W and b are stored in.
+  struct Projection {
+    Projection(const Scope& scope, int64_t in, int64_t out, bool with_bias);
+    Tensor operator()(const Tensor& x) const;  // (M, in) -> (M, out)
+    Tensor weight, bias;
+  };
+  struct Layer {
+    Layer(const Scope& scope, const Qwen2Config& config);
+    Projection q, k, v, out, gate, up, down;
+    RmsNorm attention_norm, mlp_norm;
+  };
+  friend TensorMap random_qwen2_weights(const Qwen2Config& config, uint64_t seed);
+  Qwen2(const Qwen2Config& config, Params params);
+  static std::vector<Layer> make_layers(const Scope& scope, const Qwen2Config& config);
+  Tensor attend(const Layer& layer, const Tensor& x, const Tensor& cos, const Tensor& sin, const Tensor& bias) const;
 
   Qwen2Config config_;
-  TensorMap weights_;
+  Params params_;
+  Tensor embedding_;  // (vocabulary, hidden)
+  std::vector<Layer> layers_;
+  RmsNorm norm_;
   at::ScalarType dtype_ = at::kFloat;
 };
 

@@ -213,14 +213,14 @@ TEST(Qwen2, AllMaskedIsFinite) {
 TEST(Qwen2, IsDifferentiable) {
   const Qwen2Config config = tiny_config();
   Qwen2 model(config, tiny_weights(config));
-  for (auto& [name, tensor] : model.weights()) tensor = tensor.to(at::kDouble);
+  model.params().to(at::kCPU, at::kDouble);
   model.to(at::kCPU, at::kDouble);
   const Tensor ids = tiny_ids(config, 1, 5);
   const Tensor direction = at::linspace(-1, 1, 5 * config.hidden_size, at::kDouble).view({1, 5, config.hidden_size});
-  for (auto& [name, tensor] : model.weights()) tensor.requires_grad_(true);
+  model.params().set_requires_grad(true);
   (model.forward(ids, {}) * direction).sum().backward();
   at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : model.weights()) {
+  for (const auto& [name, tensor] : model.weights()) {
     ASSERT_TRUE(tensor.grad().defined()) << name;
     const Tensor gradient = tensor.grad().clone();
     const int64_t index = gradient.abs().argmax().item<int64_t>();
@@ -282,9 +282,9 @@ TEST(Qwen2, ListsTensorsThatDoNotFit) {
   weights["model.norm.weight"] = at::ones({3});
   weights["model.layers.0.self_attn.q_norm.weight"] = at::ones({4});
   const std::string error = error_of([&] { Qwen2(config, weights, "file"); });
-  EXPECT_NE(error.find("missing tensors: model.layers.1.self_attn.k_proj.bias"), std::string::npos) << error;
-  EXPECT_NE(error.find("model.norm.weight ([3] Float where [12] is wanted)"), std::string::npos) << error;
-  EXPECT_NE(error.find("does not have: model.layers.0.self_attn.q_norm.weight"), std::string::npos) << error;
+  EXPECT_NE(error.find("missing model.layers.1.self_attn.k_proj.bias [8]"), std::string::npos) << error;
+  EXPECT_NE(error.find("model.norm.weight has shape [3], expected [12]"), std::string::npos) << error;
+  EXPECT_NE(error.find("surplus model.layers.0.self_attn.q_norm.weight [4]"), std::string::npos) << error;
   EXPECT_NE(error_of([&] {
               Qwen2(config, {{"a", at::ones({1})}}, "file");
             }).find("is it a Qwen2 model?"),

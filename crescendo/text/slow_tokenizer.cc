@@ -3,13 +3,12 @@
 #include <array>
 #include <charconv>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
 #include "crescendo/core/json.h"
-#include "crescendo/core/other_kind.h"
+#include "crescendo/text/large_json.h"
 #include "crescendo/text/pretokenize.h"
 
 namespace crescendo {
@@ -18,18 +17,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Unordered: looking up a key among 150,000 must not be linear, as it is in core/json.h's Json.
-using Value = nlohmann::json;
+using Value = LargeJson;
 
-Value read_value(const fs::path& path) {
-  const std::string text = read_file(path);
-  try {
-    return Value::parse(text);
-  } catch (const Value::exception& e) {
-    const std::string other = other_kind(std::string_view(text).substr(0, 512), text.size());
-    fail(path.string(), " is not valid JSON: ", other.empty() ? e.what() : "it is " + other);
-  }
-}
+Value read_value(const fs::path& path) { return parse_large_json(read_file(path), path.string()); }
 
 // An object, empty where the file is absent.
 Value optional_object(const fs::path& path) {

@@ -4,7 +4,7 @@
 
 #include "crescendo/core/file.h"
 #include "crescendo/core/json.h"
-#include "crescendo/text/bpe.h"
+#include "crescendo/text/tokenizer_json.h"
 #include "tests/support.h"
 
 namespace crescendo {
@@ -32,7 +32,7 @@ TEST(SlowTokenizer, Qwen2IsReadAsItsTokenizerJson) {
              {{"tokenizer_class", "Qwen2Tokenizer"},
               {"pad_token", "<|end|>"},
               {"added_tokens_decoder", {{"258", {{"content", "<|end|>"}, {"special", true}, {"normalized", false}}}}}});
-  const Bpe bpe = Bpe::load(dir / ".");
+  const Bpe bpe = load_bpe(dir / ".");
   EXPECT_EQ(bpe.encode("abc ab<|end|>"), (Ids{257, ' ', 256, 258}));
   EXPECT_EQ(bpe.encode("12"), (Ids{'1', '2'}));
   EXPECT_EQ(bpe.encode("e\xCC\x81"), (Ids{0xC3, 0xA9}));  // composed first
@@ -40,7 +40,7 @@ TEST(SlowTokenizer, Qwen2IsReadAsItsTokenizerJson) {
   EXPECT_EQ(bpe.vocab_size(), 259);
   // What is written is read by who knows tokenizer.json alone.
   TokenizerFiles::read(dir / ".").write(dir / "copy");
-  EXPECT_EQ(Bpe::load(dir / "copy").encode("abc<|end|>"), (Ids{257, 258}));
+  EXPECT_EQ(load_bpe(dir / "copy").encode("abc<|end|>"), (Ids{257, 258}));
 }
 
 TEST(SlowTokenizer, AddedTokensOfOlderFiles) {
@@ -48,7 +48,7 @@ TEST(SlowTokenizer, AddedTokensOfOlderFiles) {
   write_slow(dir, "GPT2TokenizerFast");
   write_json(dir / "added_tokens.json", {{"<|end|>", 258}, {"plain", 259}});
   write_json(dir / "special_tokens_map.json", {{"eos_token", {{"content", "<|end|>"}}}, {"pad_token", "<|end|>"}});
-  const Bpe bpe = Bpe::load(dir / ".");
+  const Bpe bpe = load_bpe(dir / ".");
   EXPECT_EQ(bpe.encode("ab<|end|>plain"), (Ids{256, 258, 259}));
   EXPECT_EQ(bpe.encode("e\xCC\x81"), (Ids{'e', 0xCC, 0x81}));  // GPT-2 leaves text as it is
   EXPECT_EQ(bpe.pad_id(), 258);                                // named in the map alone
@@ -56,13 +56,13 @@ TEST(SlowTokenizer, AddedTokensOfOlderFiles) {
 
 TEST(SlowTokenizer, WhatCannotBeDoneIsNamed) {
   const TemporaryDirectory dir;
-  const auto error = [&] { return error_of([&] { Bpe::load(dir / "."); }); };
+  const auto error = [&] { return error_of([&] { load_bpe(dir / "."); }); };
   write_slow(dir, "LlamaTokenizer");
   EXPECT_CONTAINS(error(), "of a LlamaTokenizer are not supported");
   write_json(dir / "tokenizer_config.json", Json::object());
   EXPECT_CONTAINS(error(), "must name a tokenizer_class");
   write_json(dir / "config.json", {{"model_type", "qwen2"}});
-  EXPECT_EQ(Bpe::load(dir / ".").encode("ab"), Ids{256});
+  EXPECT_EQ(load_bpe(dir / ".").encode("ab"), Ids{256});
   write_json(dir / "tokenizer_config.json", {{"tokenizer_class", "Qwen2Tokenizer"}, {"pad_token", "<pad>"}});
   EXPECT_CONTAINS(error(), "pad_token is '<pad>', whose id stands neither in vocab.json");
   write_json(dir / "tokenizer_config.json", {{"tokenizer_class", "GPT2Tokenizer"}, {"add_prefix_space", true}});

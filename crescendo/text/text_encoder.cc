@@ -42,7 +42,7 @@ TextEncoder::TextEncoder(Bpe tokenizer, Qwen2 tower, const std::string& system_p
 
 TextEncoder TextEncoder::load(const std::filesystem::path& folder, int64_t positions) {
   const auto prompt = folder / kSystemPromptFile;
-  return TextEncoder(Bpe::load(folder), Qwen2::load(folder),
+  return TextEncoder(load_bpe(folder), Qwen2::load(folder),
                      std::filesystem::exists(prompt) ? decode_text(read_file(prompt), prompt.string()) : std::string(),
                      positions);
 }
@@ -88,9 +88,9 @@ Tensor TextEncoder::encode(std::span<const std::string> prompts) const {
   return at::cat(parts).index_select(0, at::tensor(distinct.index, at::kLong).to(tower_.device()));  // (B, N, hidden)
 }
 
-TextEncoder TextEncoder::with_weights(TensorMap weights) const {
+TextEncoder TextEncoder::with_weights(const TensorMap& weights) const {
   TextEncoder other = *this;
-  other.tower_ = Qwen2(tower_.config(), std::move(weights));
+  other.tower_ = Qwen2(tower_.config(), weights);
   return other;
 }
 

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "crescendo/core/tensor.h"
-#include "crescendo/text/bpe.h"
 #include "crescendo/text/qwen2.h"
+#include "crescendo/text/tokenizer_json.h"
 
 namespace crescendo {
 
@@ -49,7 +49,7 @@ class TextEncoder {
   Tensor encode(std::span<const std::string> prompts) const;  // (B, N, hidden)
 
   // The same with another tower's weights of the same sizes.
-  TextEncoder with_weights(TensorMap weights) const;
+  TextEncoder with_weights(const TensorMap& weights) const;
 
   const Bpe& tokenizer() const { return tokenizer_; }
   Qwen2& tower() { return tower_; }

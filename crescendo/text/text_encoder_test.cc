@@ -31,7 +31,7 @@ Qwen2Config config(int64_t vocabulary) {
 }
 
 TextEncoder encoder(const std::string& system_prompt) {
-  const Bpe tokenizer(files(), "test");
+  const Bpe tokenizer = make_bpe(files(), "test");
   const Qwen2Config c = config(tokenizer.vocab_size());
   TensorMap weights = random_qwen2_weights(c, 5);
   for (auto& [name, tensor] : weights)
@@ -121,7 +121,7 @@ TEST(TextEncoder, LoadsFromAFolder) {
 }
 
 TEST(TextEncoder, RefusesATokenizerThatIsTooLarge) {
-  const Bpe tokenizer(files(), "test");
+  const Bpe tokenizer = make_bpe(files(), "test");
   const Qwen2Config c = config(tokenizer.vocab_size() - 1);
   try {
     TextEncoder(tokenizer, Qwen2(c, random_qwen2_weights(c, 5)), "", kPositions);

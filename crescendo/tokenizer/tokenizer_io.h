@@ -9,7 +9,7 @@
 
 namespace crescendo {
 
-// `training` is kept in config.json as it is; null: nothing to tell.
+// `training` is kept in config.json as it is; null: none.
 void save_tokenizer(const std::filesystem::path& directory, const KlVae& vae, const Json& training = nullptr);
 
 // A folder whose config.json says that it is a tokenizer's.

@@ -18,6 +18,7 @@
 #include "crescendo/data/dataset.h"
 #include "crescendo/io/tensor_map.h"
 #include "crescendo/train/precision.h"
+#include "crescendo/train/training_log.h"
 
 namespace crescendo {
 
@@ -26,34 +27,6 @@ namespace {
 // Weights under which the loss is so many times what it was are not worth keeping. A run that goes well stays below
 // one.
 constexpr double kDiverged = 100;
-
-// Sums of the loss since the last log line, in all and per level.
-struct LossMeter {
-  explicit LossMeter(int64_t levels) : sum(static_cast<size_t>(levels) + 1), count(static_cast<size_t>(levels) + 1) {}
-  std::vector<double> sum;
-  std::vector<int64_t> count;
-  double total = 0;
-  int64_t images = 0;
-
-  void add(const Tensor& image_loss, const Tensor& levels) {
-    const Tensor loss = image_loss.to(at::kCPU);
-    for (int64_t b = 0; b < loss.size(0); ++b) {
-      const double l = loss.data_ptr<float>()[b];
-      const auto level = static_cast<size_t>(levels.data_ptr<int64_t>()[b]);
-      sum[level] += l;
-      ++count[level];
-      total += l;
-      ++images;
-    }
-  }
-  double mean() const { return images ? total / static_cast<double>(images) : NAN; }  // null in JSON
-  Json per_level() const {
-    Json out = Json::object();
-    for (size_t i = 0; i < sum.size(); ++i)
-      if (count[i]) out[std::to_string(i)] = sum[i] / static_cast<double>(count[i]);
-    return out;
-  }
-};
 
 // On a CPU micro-batches are computed side by side, one thread each: at small sizes that is faster than several threads
 // in every product. On other devices the device itself is parallel.
@@ -121,7 +94,7 @@ class Run {
         optimizer_(trained_, config.train.adamw, decays_as_published, workers_.count()),
         ema_(optimizer_, config.train.ema, config.train.ema_warmup),
         order_(data.size(), static_cast<uint64_t>(config.train.seed)),
-        meter_(config.model.levels) {}
+        log_(out / "log.jsonl", config.model.levels) {}
 
   void load();
   TrainProgress go();
@@ -132,7 +105,6 @@ class Run {
   void count_bad_step(const std::string& what, const std::string& remedy);
   ObjectiveResult objective_of(const Inputs& in) const;
   Tensor condition(const TrainingBatch& batch) const;  // (B, *, D)
-  void log_line(double images_per_s);
   std::string fault();
   std::string lower() const;
   std::string advice(const std::string& remedy) const;
@@ -153,7 +125,7 @@ class Run {
   AdamW optimizer_;
   Ema ema_;
   ImageOrder order_;
-  LossMeter meter_;
+  TrainingLog log_;
   TrainProgress progress_;
   int64_t bad_steps_ = 0;  // in a row
   double lr_ = 0, grad_norm_ = 0;
@@ -206,22 +178,22 @@ void Run::step() {
   const LoopOptions& t = config_.train;
   optimizer_.zero_grad();
   const int64_t size = t.micro_batch ? t.micro_batch : t.batch;
-  std::vector<MicroBatch> parts(static_cast<size_t>((t.batch + size - 1) / size));
+  std::vector<MicroBatch> micro_batches(static_cast<size_t>((t.batch + size - 1) / size));
   workers_.run([&](int64_t worker) {
-    for (auto i = static_cast<size_t>(worker); i < parts.size(); i += static_cast<size_t>(workers_.count())) {
+    for (auto i = static_cast<size_t>(worker); i < micro_batches.size(); i += static_cast<size_t>(workers_.count())) {
       const int64_t done = static_cast<int64_t>(i) * size;
-      parts[i] = micro_batch(progress_.images + done, std::min(size, t.batch - done), worker);
+      micro_batches[i] = micro_batch(progress_.images + done, std::min(size, t.batch - done), worker);
     }
   });
   optimizer_.sum_gradients();
   double loss = 0;
-  for (const MicroBatch& part : parts) loss += part.loss;
+  for (const MicroBatch& part : micro_batches) loss += part.loss;
   grad_norm_ = optimizer_.grad_norm();
   lr_ = learning_rate(t.lr_schedule, t.lr, progress_.images, t.images);
   progress_.images += t.batch;
   ++progress_.steps;
   if (!std::isfinite(loss)) {
-    for (const MicroBatch& part : parts)
+    for (const MicroBatch& part : micro_batches)
       if (part.bad_image)
         return count_bad_step(concat("image ", *part.bad_image, " of the data is not finite"), "mend that image");
     return count_bad_step("the loss is not finite", lower());
@@ -232,7 +204,7 @@ void Run::step() {
   if (!std::isfinite(static_cast<float>(grad_norm_ * scale * grad_norm_ * scale)))
     return count_bad_step(concat("the gradient's norm, ", grad_norm_, ", is too large"), lower());
   bad_steps_ = 0;
-  for (const MicroBatch& part : parts) meter_.add(part.image_loss, part.levels);
+  for (const MicroBatch& part : micro_batches) log_.add(part.image_loss, part.levels);
   if (optimizer_.steps() == start_updates_) {
     const at::NoGradGuard no_grad;
     first_loss_ = objective_of(*first_inputs_).loss.item<double>();
@@ -250,21 +222,6 @@ void Run::count_bad_step(const std::string& what, const std::string& remedy) {
   if (keep) save();
   fail("training stopped: ", bad_steps_, " steps in a row were not finite, at last because ", what, "; ",
        advice(remedy));
-}
-
-void Run::log_line(double images_per_s) {
-  const Json line = {{"step", progress_.steps},
-                     {"images", progress_.images},
-                     {"epoch", static_cast<double>(progress_.images) / static_cast<double>(data_.size())},
-                     {"loss", meter_.mean()},
-                     {"loss_per_level", meter_.per_level()},
-                     {"lr", lr_},
-                     {"grad_norm", grad_norm_},
-                     {"images_per_s", images_per_s},
-                     {"seconds", progress_.seconds}};
-  append_json_line(out_ / "log.jsonl", line);
-  progress_.loss = meter_.mean();
-  meter_ = LossMeter(config_.model.levels);
 }
 
 // Why the weights must not be kept; empty where nothing speaks against it.
@@ -327,7 +284,11 @@ TrainProgress Run::go() {
     const bool end = progress_.images >= t.images;
     if (due(t.log_images) || end) {
       const double rate = static_cast<double>(progress_.images - logged_images) / (now_s() - logged_s);
-      log_line(rate);
+      progress_.loss = log_.write({.progress = progress_,
+                                   .epoch = static_cast<double>(progress_.images) / static_cast<double>(data_.size()),
+                                   .learning_rate = lr_,
+                                   .grad_norm = grad_norm_,
+                                   .images_per_s = rate});
       bar.update(static_cast<double>(progress_.images) / static_cast<double>(t.images),
                  concat(progress_.images, " images, loss ", std::round(progress_.loss * 1e4) / 1e4, ", ",
                         std::lround(rate), " images/s"));

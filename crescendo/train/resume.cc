@@ -6,8 +6,8 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
 #include "crescendo/store/model_dir.h"
-#include "crescendo/text/bpe.h"
 #include "crescendo/text/text_encoder.h"
+#include "crescendo/text/tokenizer_json.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
 #include "crescendo/train/latent_cache.h"
 

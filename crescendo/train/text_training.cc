@@ -92,14 +92,14 @@ void make_text_encoder(const fs::path& folder, const TextEncoderOptions& options
   config.num_attention_heads = options.heads;
   config.num_key_value_heads = options.key_value_heads;
   config.head_dim = hidden / options.heads;
-  config.vocab_size = Bpe(files, folder.string()).vocab_size();
+  config.vocab_size = make_bpe(files, folder.string()).vocab_size();
   files.write(folder);
   write_qwen2(folder, config, random_qwen2_weights(config, derive_seed(seed, static_cast<uint64_t>(hidden))));
 }
 
 void prepare_to_train(TextEncoder& encoder, at::Device device) {
   encoder.tower().to(device, at::kFloat);
-  for (auto& [name, tensor] : encoder.tower().weights()) tensor = tensor.to(at::kFloat);  // the embedding, too
+  encoder.tower().params().to(device, at::kFloat);  // the embedding, too
 }
 
 void save_text_encoder(const fs::path& folder, const fs::path& source, const Qwen2Config& config,

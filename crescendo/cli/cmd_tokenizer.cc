@@ -1,8 +1,9 @@
-// crescendo tokenizer: train a KL-VAE, and images <-> moments and latents.
+// crescendo tokenizer: train a KL-VAE or VQ tokenizer; images <-> moments and latents, or codes.
 #include "crescendo/cli/cmd_tokenizer.h"
 
 #include "crescendo/core/check.h"
 #include "crescendo/store/tokenizer_source.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
 
@@ -43,6 +44,13 @@ std::unique_ptr<KlVae> open_tokenizer(const TokenizerArguments& a, const std::fi
   return open_tokenizer(path, a.common.parsed_device(), a.common.parsed_dtype());
 }
 
+std::unique_ptr<VqVae> open_vq_tokenizer(const TokenizerArguments& a, const std::filesystem::path& path) {
+  check_usage(a.common.parsed_dtype() == at::kFloat, "--dtype ", a.common.dtype,
+              " is of KL-VAEs; a VQ tokenizer is used in fp32");
+  check_usage(a.tile == 0, "--tile is of KL-VAEs");
+  return load_vq_tokenizer(path, a.common.parsed_device());
+}
+
 std::vector<NamedPicture> read_pictures(const TokenizerArguments& a, int64_t factor) {
   std::vector<NamedPicture> out = read_pictures(a.inputs, a.size, a.count);
   for (const NamedPicture& p : out)
@@ -52,7 +60,7 @@ std::vector<NamedPicture> read_pictures(const TokenizerArguments& a, int64_t fac
 }
 
 void add_tokenizer_command(CLI::App& app) {
-  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train and use the image tokenizer (KL-VAE)");
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train and use image tokenizers (KL-VAE, VQ)");
   tokenizer->require_subcommand(1);
   add_tokenizer_train(*tokenizer);
   add_tokenizer_encode(*tokenizer);

@@ -9,6 +9,7 @@
 #include "crescendo/cli/args.h"
 #include "crescendo/data/pictures.h"
 #include "crescendo/tokenizer/kl_vae.h"
+#include "crescendo/tokenizer/vq_vae.h"
 
 namespace crescendo {
 
@@ -36,6 +37,8 @@ CLI::App* add_tokenizer_user(CLI::App& tokenizer, const char* name, const char* 
 // Applies the common options and finds the tokenizer's folder or file.
 std::filesystem::path apply_and_find(const TokenizerArguments& a);
 std::unique_ptr<KlVae> open_tokenizer(const TokenizerArguments& a, const std::filesystem::path& path);
+// A VQ tokenizer, which is used in fp32 and as a whole.
+std::unique_ptr<VqVae> open_vq_tokenizer(const TokenizerArguments& a, const std::filesystem::path& path);
 // The pictures of the inputs, whose sides must be multiples of `factor`.
 std::vector<NamedPicture> read_pictures(const TokenizerArguments& a, int64_t factor);
 

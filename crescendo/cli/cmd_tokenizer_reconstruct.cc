@@ -7,6 +7,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/image/grid.h"
 #include "crescendo/pipeline/reconstruct.h"
+#include "crescendo/tokenizer/tokenizer_io.h"
 
 namespace crescendo {
 
@@ -18,10 +19,17 @@ void run_reconstruct(const TokenizerArguments& a) {
   check_picture_name(a.out, "--out");
   const fs::path tokenizer = apply_and_find(a);
   if (a.common.dry_run) return print_json(a.resolved(tokenizer));
-  const auto vae = open_tokenizer(a, tokenizer);
+  std::unique_ptr<KlVae> kl;
+  std::unique_ptr<VqVae> vq;
+  if (is_vq_tokenizer_dir(tokenizer))
+    vq = open_vq_tokenizer(a, tokenizer);
+  else
+    kl = open_tokenizer(a, tokenizer);
+  const double ratio = vq ? compression_ratio(vq->config()) : compression_ratio(kl->config());
   check_writable(a.out, false);
   catch_interrupts();
-  const std::vector<NamedPicture> pictures = read_pictures(a, vae->config().factor());
+  const std::vector<NamedPicture> pictures =
+      read_pictures(a, vq ? vq->config().sizes.factor() : kl->config().factor());
   GridOptions grid;
   grid.columns = 2;
   grid.column_labels = {"original", "decoded"};
@@ -32,7 +40,7 @@ void run_reconstruct(const TokenizerArguments& a) {
   for (const NamedPicture& p : pictures) {
     if (interrupted()) break;
     const double start_s = now_s();
-    Reconstruction result = reconstruct(*vae, p.image);
+    Reconstruction result = vq ? reconstruct(*vq, p.image) : reconstruct(*kl, p.image);
     seconds += now_s() - start_s;
     total += result.mean_square_error;
     rows.push_back({{"image", p.name}, {"psnr", byte_psnr_db(result.mean_square_error)}});
@@ -48,10 +56,11 @@ void run_reconstruct(const TokenizerArguments& a) {
   const auto n = static_cast<double>(rows.size());
   if (a.common.json)
     return print_json(
-        {{"psnr", byte_psnr_db(total / n)}, {"images", rows}, {"out", a.out}, {"seconds_per_image", seconds / n}});
+        {{"psnr", byte_psnr_db(total / n)}, {"compression_ratio", ratio}, {"images", rows}, {"out", a.out},
+         {"seconds_per_image", seconds / n}});
   for (const auto& row : rows)
     std::printf("%6.2f dB  %s\n", row["psnr"].get<double>(), row["image"].get<std::string>().c_str());
-  std::printf("%6.2f dB  over all, %s\n", byte_psnr_db(total / n), a.out.c_str());
+  std::printf("%6.2f dB  over all, compression ratio %.2f %%, %s\n", byte_psnr_db(total / n), 100 * ratio, a.out.c_str());
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// crescendo tokenizer train: pictures -> a KL-VAE.
+// crescendo tokenizer train: pictures -> a KL-VAE or a VQ tokenizer.
 #include <cmath>
 #include <filesystem>
 
@@ -60,6 +60,8 @@ Recipe resolve(const TrainArguments& a) {
   if (a.seed_given) recipe.training.seed = a.seed;
   if (a.dtype_given) recipe.training.precision = a.common.dtype;
   check_usage(!a.init_partial || !a.init.empty(), "--init-partial goes with --init DIR");
+  check_usage(recipe.training.codes == 0 || a.init.empty(), "--init takes the weights of a KL-VAE; a VQ tokenizer is ",
+              "trained from drawn weights");
   check_usage(!recipe.training.freeze_encoder || !a.init.empty(),
               "freeze_encoder goes with --init DIR: an encoder drawn anew has nothing to keep");
   check_usage(!recipe.data.empty(), "what to train on? Use --data shapes or --data FOLDER");
@@ -103,17 +105,23 @@ void run_train(const TrainArguments& a) {
     sets.push_back(without_unreadable(open_dataset(spec, options.image_side), recipe.skip_bad));
   const TokenizerImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
-  const std::unique_ptr<KlVae> vae = first_weights(a, options);
-  vae->params().to(device, at::kFloat);
-  log_info(concat("tokenizer of ", vae->params().count(), " parameters, factor ", vae->config().factor(), ", ",
-                  images.size(), " images, ", device_description(device)));
-  make_directories(a.out);
-  write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
-  const TokenizerTrainingResult result = train_tokenizer(*vae, images, options, a.out, interrupted);
+  const auto train = [&](auto& vae) {
+    vae.params().to(device, at::kFloat);
+    log_info(concat(vae.params().count(), " parameters, factor ", options.tokenizer.factor(), ", ", images.size(),
+                    " images, ", device_description(device)));
+    make_directories(a.out);
+    write_json(fs::path(a.out) / "recipe.json", value_to_json(recipe));
+    return train_tokenizer(vae, images, options, a.out, interrupted);
+  };
+  const TokenizerTrainingResult result =
+      options.codes > 0 ? train(*VqVae::random({options.tokenizer, options.codes}, static_cast<uint64_t>(options.seed)))
+                        : train(*first_weights(a, options));
   const std::string folder = (fs::path(a.out) / "tokenizer").string();
+  std::string measures;
+  for (const auto& [name, value] : result.measures.items()) measures += concat(", ", name, " ", value.get<double>());
   log_info(concat(folder, ": ", result.images, " images in ", format_duration(result.seconds), ", PSNR ",
-                  std::round(result.quality.psnr * 100) / 100, " dB on ", options.held_out,
-                  " held-out images, latent standard deviation ", result.latent_std));
+                  std::round(result.psnr * 100) / 100, " dB on ", options.held_out, " held-out images", measures,
+                  ", compression ratio ", std::round(result.compression_ratio * 1e4) / 100, " %"));
   if (a.common.json) {
     Json report = result.to_json();
     report["tokenizer"] = folder;

@@ -29,7 +29,8 @@ enum class Draw : uint32_t {
   kDropout,       // seed of the generator of a micro-batch
   kScene,         // parameters of a rendered scene
   kOther,
-  kInputNoise  // training: noise on the input of the transformer
+  kInputNoise,  // training: noise on the input of the transformer
+  kCodebook     // training: vectors from which codes start anew
 };
 
 class Rng {

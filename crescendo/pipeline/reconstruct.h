@@ -3,6 +3,7 @@
 
 #include "crescendo/image/image.h"
 #include "crescendo/tokenizer/kl_vae.h"
+#include "crescendo/tokenizer/vq_vae.h"
 
 namespace crescendo {
 
@@ -11,8 +12,10 @@ struct Reconstruction {
   double mean_square_error;  // over all bytes, of 0..255
 };
 
-// The decoded mean of the posterior. Throws where the sides are not multiples of the tokenizer's factor.
+// The decoded mean of the posterior, or the decoded codes. Throws where the sides are not multiples of the tokenizer's
+// factor.
 Reconstruction reconstruct(const KlVae& vae, const Image& image);
+Reconstruction reconstruct(const VqVae& vae, const Image& image);
 
 // Of a mean square error as above, in dB.
 double byte_psnr_db(double mean_square_error);

@@ -64,8 +64,19 @@ void add_model(Json& out, const ModelInfo& info, const TensorMap& weights, const
   FarModel::from(model, weights, name);
 }
 
+void add_vq_tokenizer(Json& out, const fs::path& path) {
+  out["kind"] = "vq";
+  out["problems"] = problems_of([&] {
+    const auto vae = load_vq_tokenizer(path);
+    out["architecture"] = value_to_json(vae->config());
+    out["parameters"] = {{"codebook", vae->codebook().numel()}, {"total", vae->params().count()}};
+    out["compression_ratio"] = compression_ratio(vae->config());
+  });
+}
+
 // A tokenizer's own folder has a config beside the weights; a published file has not.
 void add_tokenizer(Json& out, const TensorMap& weights, const fs::path& path) {
+  if (is_vq_tokenizer_dir(path)) return add_vq_tokenizer(out, path);
   out["kind"] = "kl-vae";
   out["problems"] = problems_of([&] {
     const TensorMap own = tokenizer_tensors(weights);
@@ -74,6 +85,7 @@ void add_tokenizer(Json& out, const TensorMap& weights, const fs::path& path) {
     const int64_t encoder = count(own, {"encoder.", "quant_conv."});
     out["parameters"] = {
         {"encoder", encoder}, {"decoder", vae->params().count() - encoder}, {"total", vae->params().count()}};
+    out["compression_ratio"] = compression_ratio(vae->config());
     out["foreign_tensors"] = weights.size() - own.size();
   });
 }

@@ -19,8 +19,7 @@ namespace {
 constexpr int64_t kBatch = 8;
 
 Tensor in_batches(const Tensor& all, const char* title, const std::function<Tensor(const Tensor&)>& compute) {
-  check(all.dim() == 4 && all.size(0) > 0, title, " needs a tensor of 4 dimensions with at least one row, got ",
-        all.sizes());
+  check(all.dim() > 0 && all.size(0) > 0, title, " needs a tensor with at least one row, got ", all.sizes());
   const at::NoGradGuard no_grad;
   Progress progress(title);
   std::vector<Tensor> parts;
@@ -41,6 +40,14 @@ Tensor in_batches(const Tensor& all, const char* title, const std::function<Tens
 
 Tensor encode_in_batches(const KlVae& vae, const Tensor& images) {
   return in_batches(images, "encode", [&](const Tensor& x) { return vae.encode_moments(x); });
+}
+
+Tensor encode_in_batches(const VqVae& vae, const Tensor& images) {
+  return in_batches(images, "encode", [&](const Tensor& x) { return vae.encode(x.to(vae.device())); });
+}
+
+Tensor decode_in_batches(const VqVae& vae, const Tensor& codes) {
+  return in_batches(codes, "decode", [&](const Tensor& c) { return vae.decode(c); });
 }
 
 Tensor decode_in_batches(const KlVae& vae, const Tensor& latents, int64_t tile) {

@@ -7,13 +7,10 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "crescendo/nn/params.h"
-#include "crescendo/tokenizer/config.h"
-#include "crescendo/tokenizer/layers.h"
+#include "crescendo/tokenizer/autoencoder.h"
 #include "crescendo/tokenizer/posterior.h"
 
 namespace crescendo {
@@ -47,18 +44,10 @@ class KlVae {
   KlVae(const KlVaeConfig& config, Params params);
   KlVaeConfig config_;
   Params params_;
-  Conv2d encoder_in_;
-  std::vector<VaeLevel> down_;
-  std::optional<VaeMiddle> encoder_middle_;
-  GroupNorm encoder_norm_;
-  Conv2d encoder_out_;
+  Encoder encoder_;
   Conv2d quant_conv_;
   Conv2d post_quant_conv_;
-  Conv2d decoder_in_;
-  std::optional<VaeMiddle> decoder_middle_;
-  std::vector<VaeLevel> up_;  // in the order of the names: up.0 has the highest resolution and runs last
-  GroupNorm decoder_norm_;
-  Conv2d decoder_out_;
+  Decoder decoder_;
 };
 
 // Published weights, whose sizes are read from names and shapes.

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <future>
+#include <memory>
 #include <numbers>
-#include <numeric>
 #include <vector>
 
 #include "crescendo/core/check.h"
@@ -24,37 +23,6 @@
 namespace crescendo {
 
 namespace {
-
-// The numbers first..last-1, as a batch asks for them.
-std::vector<int64_t> range(int64_t first, int64_t last) {
-  std::vector<int64_t> out(static_cast<size_t>(std::max<int64_t>(0, last - first)));
-  std::iota(out.begin(), out.end(), first);
-  return out;
-}
-
-Tensor noise_for(const KlVae& vae, const Tensor& image, uint64_t seed, uint32_t step) {
-  const int64_t f = vae.config().factor();
-  Tensor noise = at::empty({image.size(0), vae.config().latent_channels, image.size(2) / f, image.size(3) / f});
-  Rng(seed, Draw::kPosterior, step).fill_normal({noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
-  return noise.to(vae.device());
-}
-
-// Noise of another strength for each image, in the units of what the decoder takes; undefined where none is asked for.
-Tensor latent_noise_for(const KlVae& vae, const Tensor& image, double strongest, uint64_t seed, uint32_t step) {
-  if (strongest == 0) return {};
-  Rng rng(seed, Draw::kPosterior, step, 1);
-  std::vector<float> strength(static_cast<size_t>(image.size(0)));
-  for (float& s : strength) s = static_cast<float>(rng.uniform(0, strongest) / vae.config().latent_scale);
-  return noise_for(vae, image, derive_seed(seed, 3), step) * at::tensor(strength).to(vae.device()).view({-1, 1, 1, 1});
-}
-
-// What learns: all of it, or the decoder.
-Params trained_parameters(const KlVae& vae, bool freeze_encoder) {
-  Params out;
-  for (const auto& [name, p] : vae.params().items())
-    if (!freeze_encoder || is_of_decoder(name)) out.adopt(name, p);
-  return out;
-}
 
 // Hands out training images in a new random order each time round, one batch ahead of the network.
 class Batches {
@@ -97,10 +65,6 @@ class Batches {
   std::future<Tensor> next_;
 };
 
-double psnr(double mean_square) { return 10 * std::log10(4 / std::max(mean_square, 1e-12)); }
-
-int64_t measure_batch(const TokenizerImages& images) { return tokenizer_batch(images.batch(range(0, 1)).size(2)); }
-
 }  // namespace
 
 //----------------------------------------------------------------------------
@@ -119,7 +83,11 @@ void TokenizerTrainingOptions::validate() const {
   check_usage(lr > 0 && std::isfinite(lr), "lr must be positive, got ", lr);
   check_usage(adamw.beta1 >= 0 && adamw.beta1 < 1 && adamw.beta2 >= 0 && adamw.beta2 < 1,
               "beta1 and beta2 must be in [0, 1)");
-  check_usage(loss.l2 >= 0 && loss.l1 >= 0 && loss.kl >= 0 && loss.l2 + loss.l1 > 0,
+  if (codes != 0) VqConfig{tokenizer, codes}.validate();
+  check_usage(codebook_decay >= 0 && codebook_decay < 1, "codebook_decay must be in [0, 1), got ", codebook_decay);
+  check_usage(codebook_restart >= 0 && codebook_restart < 1, "codebook_restart must be in [0, 1), got ",
+              codebook_restart);
+  check_usage(loss.l2 >= 0 && loss.l1 >= 0 && loss.kl >= 0 && loss.commitment >= 0 && loss.l2 + loss.l1 > 0,
               "loss weights must not be negative, and l2 or l1 must be positive");
   check_usage(latent_noise >= 0 && std::isfinite(latent_noise), "latent_noise must be at least 0, got ", latent_noise);
   check_usage(held_out >= 0 && scale_images > 0 && log_images > 0 && checkpoint_images > 0,
@@ -140,152 +108,140 @@ TokenizerTrainingOptions tokenizer_training_preset(std::string_view name) {
   return o;
 }
 
-//----------------------------------------------------------------------------
-// Images.
-
-TokenizerImages::TokenizerImages(std::vector<std::unique_ptr<Dataset>> sets, uint64_t seed) : sets_(std::move(sets)) {
-  int64_t total = 0;
-  for (const auto& set : sets_) {
-    starts_.push_back(total);
-    total += set->size();
-  }
-  check_usage(total > 0, "the data set is empty");
-  order_ = epoch_order(total, derive_seed(seed, 2), 0);
-}
-
-Tensor TokenizerImages::batch(std::span<const int64_t> indices) const {
-  std::vector<std::vector<int64_t>> asked(sets_.size()), places(sets_.size());
-  for (size_t i = 0; i < indices.size(); ++i) {
-    const int64_t image = order_.at(static_cast<size_t>(indices[i]));
-    const auto set = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), image) - starts_.begin()) - 1;
-    asked[set].push_back(image - starts_[set]);
-    places[set].push_back(static_cast<int64_t>(i));
-  }
-  Tensor out;
-  for (size_t set = 0; set < sets_.size(); ++set) {
-    if (asked[set].empty()) continue;
-    const Tensor images = sets_[set]->batch(asked[set]).images;  // (n, 3, side, side)
-    if (!out.defined())
-      out = at::empty({static_cast<int64_t>(indices.size()), images.size(1), images.size(2), images.size(3)},
-                      images.options());
-    out.index_copy_(0, at::tensor(places[set]), images);
-  }
+Json TokenizerTrainingResult::to_json() const {
+  Json out = {{"images", images}, {"finished", finished}, {"seconds", seconds}, {"psnr", psnr},
+              {"compression_ratio", compression_ratio}};
+  out.update(measures);
   return out;
 }
 
 //----------------------------------------------------------------------------
-// Loss and measures.
+// The two kinds of tokenizer.
 
-TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
-                             const TokenizerLossWeights& weights, const Tensor& added) {
-  const Tensor moments = vae.encode_moments(image);  // (B, 2C, h, w)
-  const Tensor z = sample_posterior(moments, noise);
-  const Tensor y = vae.decode(added.defined() ? z + added : z);              // (B, 3, H, W)
-  const double values = static_cast<double>(image.numel() / image.size(0));  // numbers in an image
-  TokenizerLoss loss;
-  loss.l2 = at::mse_loss(y, image);
-  loss.l1 = at::l1_loss(y, image);
-  loss.kl = kl_divergence(moments).mean() / values;
-  loss.total = loss.l2 * weights.l2 + loss.l1 * weights.l1 + loss.kl * weights.kl;
-  return loss;
+namespace {
+
+// What the loop needs of a tokenizer.
+struct Trainee {
+  Params& params;
+  Params trained;
+  const char* bottleneck;  // what the loss's third part is called in the log
+  std::function<TokenizerLoss(const Tensor& image, uint32_t step)> loss;
+  std::function<void(uint32_t step)> after_step;
+  // Writes psnr (0 without held-out images) and measures; throws where they tell that training broke down.
+  std::function<void(TokenizerTrainingResult& result)> measure;
+  std::function<void(const std::filesystem::path& directory, const Json& training)> save;
+};
+
+Trainee trainee(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o) {
+  check_usage(o.codes == 0, "codes is of VQ tokenizers; this is a KL-VAE");
+  const auto seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
+  const auto loss = [&vae, &o, seed](const Tensor& x, uint32_t step) {
+    return tokenizer_loss(vae, x, posterior_noise(vae, x, seed, step), o.loss,
+                          decoder_noise(vae, x, o.latent_noise, seed, step));
+  };
+  const auto measure = [&vae, &images, &o, measure_seed](TokenizerTrainingResult& result) {
+    const double latent_std = measure_latent_std(vae, images, o.scale_images, measure_seed);
+    check(latent_std > 0 && std::isfinite(latent_std), "training broke down: the latents' standard deviation is ",
+          latent_std, "; lower lr or loss.kl");
+    if (!o.freeze_encoder) vae.set_latent_scale(1 / latent_std);
+    ReconstructionQuality quality;
+    if (o.held_out > 0)
+      quality = reconstruction_quality(vae, images, images.size() - o.held_out, o.held_out, measure_seed);
+    check(std::isfinite(quality.psnr_sample), "training broke down: the PSNR of posterior samples is ",
+          quality.psnr_sample, " dB; lower lr");
+    result.psnr = quality.psnr;
+    result.measures = {{"latent_std", latent_std},
+                       {"psnr_sample", quality.psnr_sample},
+                       {"used_ratio", quality.kl / std::numbers::ln2 / 8}};
+    result.compression_ratio = compression_ratio(vae.config());
+  };
+  const auto save = [&vae](const std::filesystem::path& directory, const Json& training) {
+    save_tokenizer(directory, vae, training);
+  };
+  Params trained;
+  for (const auto& [name, p] : vae.params().items())
+    if (!o.freeze_encoder || is_of_decoder(name)) trained.adopt(name, p);
+  return {vae.params(), std::move(trained), "kl", loss, [](uint32_t) {}, measure, save};
 }
 
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
-                                             int64_t count, uint64_t seed) {
-  const at::NoGradGuard no_grad;
-  check(count > 0, "PSNR needs at least one image");
-  double by_mean = 0, by_sample = 0;
-  const int64_t batch = measure_batch(images);
-  for (int64_t at_image = 0; at_image < count; at_image += batch) {
-    const int64_t n = std::min(batch, count - at_image);
-    const Tensor x = from_bytes(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
-    const Tensor moments = vae.encode_moments(x);
-    const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(at_image));
-    const auto error = [&](const Tensor& z) {
-      return at::mse_loss(vae.decode(z).clamp(-1, 1), x).item<double>() * static_cast<double>(n);
-    };
-    by_mean += error(sample_posterior(moments));
-    by_sample += error(sample_posterior(moments, noise));
-  }
-  return {psnr(by_mean / static_cast<double>(count)), psnr(by_sample / static_cast<double>(count))};
-}
-
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed) {
-  const at::NoGradGuard no_grad;
-  count = std::min(count, images.size());
-  check(count > 0, "the latent scale needs at least one image");
-  double sum = 0, square = 0, values = 0;
-  const int64_t batch = measure_batch(images);
-  for (int64_t first = 0; first < count; first += batch) {
-    const Tensor x = from_bytes(images.batch(range(first, std::min(count, first + batch)))).to(vae.device());
-    const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(first));
-    const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
-    sum += z.sum().item<double>();
-    square += z.square().sum().item<double>();
-    values += static_cast<double>(z.numel());
-  }
-  const double mean = sum / values;
-  return std::sqrt(std::max(0.0, square / values - mean * mean));
-}
-
-Json TokenizerTrainingResult::to_json() const {
-  return {{"images", images},         {"finished", finished}, {"seconds", seconds},
-          {"latent_std", latent_std}, {"psnr", quality.psnr}, {"psnr_sample", quality.psnr_sample}};
+Trainee trainee(VqVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o) {
+  check_usage(!o.freeze_encoder && o.latent_noise == 0, "freeze_encoder and latent_noise are of KL-VAEs");
+  const auto codebook = std::make_shared<CodebookAverage>(
+      vae.codebook(), CodebookLearning{.decay = o.codebook_decay, .restart_below = o.codebook_restart});
+  const auto last = std::make_shared<VqLoss>();
+  const auto loss = [&vae, &o, last](const Tensor& x, uint32_t) {
+    *last = vq_loss(vae, x, o.loss);
+    return last->loss;
+  };
+  const auto after_step = [codebook, last, seed = static_cast<uint64_t>(o.seed)](uint32_t step) {
+    Rng rng(seed, Draw::kCodebook, step);
+    codebook->update(last->vectors, last->codes, rng);
+  };
+  const auto measure = [&vae, &images, &o](TokenizerTrainingResult& result) {
+    const int64_t count = o.held_out > 0 ? o.held_out : std::min(images.size(), o.scale_images);
+    const VqQuality quality = reconstruction_quality(vae, images, images.size() - count, count);
+    result.psnr = o.held_out > 0 ? quality.psnr : 0;
+    result.measures = {{"code_use", quality.use.share},
+                       {"perplexity", quality.use.perplexity},
+                       {"used_ratio", std::log2(quality.use.perplexity) / bits_per_token(vae.config().sizes)}};
+    result.compression_ratio = compression_ratio(vae.config());
+  };
+  const auto save = [&vae](const std::filesystem::path& directory, const Json& training) {
+    save_tokenizer(directory, vae, training);
+  };
+  Params trained;
+  for (const auto& [name, p] : vae.params().items())
+    if (name != kCodebookName) trained.adopt(name, p);
+  return {vae.params(), std::move(trained), "commitment", loss, after_step, measure, save};
 }
 
 //----------------------------------------------------------------------------
 // The loop.
 
-TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
-                                        const std::filesystem::path& directory, const std::function<bool()>& stop) {
+TokenizerTrainingResult train(Trainee tokenizer, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+                              const std::filesystem::path& directory, const std::function<bool()>& stop) {
   o.validate();
   const int64_t training_images = images.size() - o.held_out;
   check_usage(training_images >= 1, "the data set has ", images.size(), " images and ", o.held_out,
               " are held out: nothing is left to train on; lower held_out");
   make_directories(directory);
   write_json(directory / "options.json", value_to_json(o));
-  std::ofstream log(directory / "log.jsonl", std::ios::app);
-  check(log.good(), "cannot write ", (directory / "log.jsonl").string());
 
-  Params trained = trained_parameters(vae, o.freeze_encoder);
-  AdamW optimizer(trained, o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
+  AdamW optimizer(tokenizer.trained, o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
   Batches batches(images, training_images, o);
   Progress progress("tokenizer");
-  const uint64_t seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
+  const at::Device device = tokenizer.params.items().front().second.device();
   const double start_s = now_s();
   TokenizerTrainingResult result;
   int64_t skipped = 0;
 
-  // Weights with their scale: what lies in DIR/tokenizer can be used at any time, so what is spoilt does not get there.
+  // What lies in DIR/tokenizer can be used at any time, so what is spoilt does not get there.
   const auto write = [&] {
-    for (const auto& [name, p] : vae.params().items())
+    for (const auto& [name, p] : tokenizer.params.items())
       check(at::isfinite(p).all().item<bool>(), "training broke down: ", name, " is not finite; lower lr");
-    result.latent_std = measure_latent_std(vae, images, o.scale_images, measure_seed);
-    check(result.latent_std > 0 && std::isfinite(result.latent_std), "training broke down: the latents' standard ",
-          "deviation is ", result.latent_std, "; lower lr or loss.kl");
-    if (!o.freeze_encoder) vae.set_latent_scale(1 / result.latent_std);
+    tokenizer.measure(result);
+    check(std::isfinite(result.psnr), "training broke down: the PSNR is ", result.psnr, " dB; lower lr");
     result.seconds = now_s() - start_s;
-    if (o.held_out > 0) result.quality = reconstruction_quality(vae, images, training_images, o.held_out, measure_seed);
-    check(std::isfinite(result.quality.psnr) && std::isfinite(result.quality.psnr_sample),
-          "training broke down: the PSNR is ", result.quality.psnr, " dB; lower lr");
-    save_tokenizer(directory / "tokenizer", vae, result.to_json());
+    tokenizer.save(directory / "tokenizer", result.to_json());
   };
 
-  const at::ScalarType dtype = training_dtype(o.precision, vae.device());
+  const at::ScalarType dtype = training_dtype(o.precision, device);
   uint32_t step = 0;
   while (result.images < o.images && !(stop && stop())) {
     const double lr = learning_rate(o.lr_schedule, o.lr, result.images, o.images);
-    const Tensor x = batches.next().to(vae.device());  // (B, 3, H, W)
-    const Tensor noise = noise_for(vae, x, seed, step), added = latent_noise_for(vae, x, o.latent_noise, seed, step);
-    ++step;
+    const Tensor x = batches.next().to(device);  // (B, 3, H, W)
     const TokenizerLoss loss = [&] {
       const ConvolutionDtype convolution(dtype);
-      return tokenizer_loss(vae, x, noise, o.loss, added);
+      return tokenizer.loss(x, step);
     }();
     optimizer.zero_grad();
     loss.total.backward();
     const double norm = optimizer.grad_norm();
-    if (std::isfinite(norm)) optimizer.step(lr, o.grad_clip > 0 ? std::min(1.0, o.grad_clip / (norm + 1e-12)) : 1.0);
+    if (std::isfinite(norm)) {
+      optimizer.step(lr, o.grad_clip > 0 ? std::min(1.0, o.grad_clip / (norm + 1e-12)) : 1.0);
+      tokenizer.after_step(step);
+    }
+    ++step;
     skipped = std::isfinite(norm) ? 0 : skipped + 1;
     check(skipped < 10, "training broke down: ten steps in a row had a gradient that is not finite; lower lr");
 
@@ -295,27 +251,36 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
     const auto crossed = [&](int64_t every) { return last || before / every != result.images / every; };
     const double l2 = loss.l2.item<double>();
     progress.update(static_cast<double>(result.images) / static_cast<double>(o.images),
-                    concat(result.images, " images, batch PSNR ", std::round(psnr(l2) * 100) / 100, " dB"));
-    if (crossed(o.log_images)) {
-      const Json line = {{"images", result.images},
-                         {"loss", loss.total.item<double>()},
-                         {"l2", l2},
-                         {"l1", loss.l1.item<double>()},
-                         {"kl", loss.kl.item<double>()},
-                         {"psnr", psnr(l2)},
-                         {"grad_norm", norm},
-                         {"lr", lr},
-                         {"seconds", now_s() - start_s}};
-      log << json_text(line) << '\n' << std::flush;
-      check(log.good(), "cannot write ", (directory / "log.jsonl").string());
-    }
+                    concat(result.images, " images, batch PSNR ", std::round(psnr_db(l2) * 100) / 100, " dB"));
+    if (crossed(o.log_images))
+      append_json_line(directory / "log.jsonl", {{"images", result.images},
+                                                 {"loss", loss.total.item<double>()},
+                                                 {"l2", l2},
+                                                 {"l1", loss.l1.item<double>()},
+                                                 {tokenizer.bottleneck, loss.bottleneck.item<double>()},
+                                                 {"psnr", psnr_db(l2)},
+                                                 {"grad_norm", norm},
+                                                 {"lr", lr},
+                                                 {"seconds", now_s() - start_s}});
     if (crossed(o.checkpoint_images) && !last) write();
   }
   result.finished = result.images >= o.images;
-  vae.params().set_requires_grad(false);
+  tokenizer.params.set_requires_grad(false);
   write();
   progress.finish();
   return result;
+}
+
+}  // namespace
+
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+                                        const std::filesystem::path& directory, const std::function<bool()>& stop) {
+  return train(trainee(vae, images, o), images, o, directory, stop);
+}
+
+TokenizerTrainingResult train_tokenizer(VqVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+                                        const std::filesystem::path& directory, const std::function<bool()>& stop) {
+  return train(trainee(vae, images, o), images, o, directory, stop);
 }
 
 }  // namespace crescendo

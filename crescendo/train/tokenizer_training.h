@@ -1,43 +1,26 @@
-// Training of the KL-VAE: images -> weights, latent scale, report.
-//
-//   loss = l2 * mean (y - x)^2 + l1 * mean |y - x| + kl * KL(q || N(0, 1)) / (numbers in an image)
-//
-// with x the image in [-1, 1], z drawn from the posterior q and y = decode(z). The KL weight is thus per pixel value
-// and does not depend on the side. Published tokenizers add a perceptual and an adversarial loss, which take networks
-// of their own; docs/training.md says what that means. After training the latents' standard deviation is measured and
-// stored as latent_scale = 1 / std.
+// Training of tokenizers, KL-VAE and VQ: images -> weights, report. Losses: train/tokenizer_loss.h. After the training of
+// a KL-VAE the latents' standard deviation is measured and stored as latent_scale = 1 / std. Published tokenizers add a
+// perceptual and an adversarial loss, which take networks of their own; docs/training.md says what that means.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "crescendo/core/fields.h"
-#include "crescendo/data/dataset.h"
-#include "crescendo/tokenizer/kl_vae.h"
 #include "crescendo/train/adamw.h"
 #include "crescendo/train/lr.h"
+#include "crescendo/train/tokenizer_images.h"
+#include "crescendo/train/tokenizer_loss.h"
 
 namespace crescendo {
 
-struct TokenizerLossWeights {
-  double l2 = 1.0;
-  double l1 = 0.1;
-  double kl = 1e-3;
-
-  template <class Self, class V>
-  static void fields(Self& s, V&& v) {
-    v("l2", s.l2, "weight of the mean square error");
-    v("l1", s.l1, "weight of the mean absolute error");
-    v("kl", s.kl, "weight of the KL divergence per pixel value");
-  }
-};
-
 struct TokenizerTrainingOptions {
   KlVaeConfig tokenizer;
+  int64_t codes = 0;
+  double codebook_decay = 0.99;
+  double codebook_restart = 0.1;
   TokenizerLossWeights loss;
   int64_t image_side = 256;
   int64_t images = 1'000'000;
@@ -59,6 +42,11 @@ struct TokenizerTrainingOptions {
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
     v("tokenizer", s.tokenizer, "sizes of the tokenizer");
+    v("codes", s.codes,
+      "train a VQ tokenizer with so many codes, of vectors of tokenizer.latent_channels numbers; 0: a KL-VAE");
+    v("codebook_decay", s.codebook_decay, "decay of the averages that the codebook follows (VQ)");
+    v("codebook_restart", s.codebook_restart,
+      "a code used less than this share of the mean starts anew from a vector of the batch (VQ)");
     v("loss", s.loss, "weights of the parts of the loss");
     v("image_side", s.image_side, "side of the training images in pixels");
     v("images", s.images, "images to train on, counted with repetition");
@@ -90,43 +78,15 @@ bool is_of_decoder(std::string_view name);
 // "shapes-64" and "kl16": options with that tokenizer.
 TokenizerTrainingOptions tokenizer_training_preset(std::string_view name);
 
-// Data sets one behind the other, in an order shuffled once for all, so that the last images are a fair sample.
-class TokenizerImages {
- public:
-  TokenizerImages(std::vector<std::unique_ptr<Dataset>> sets, uint64_t seed);
-  int64_t size() const { return static_cast<int64_t>(order_.size()); }
-  Tensor batch(std::span<const int64_t> indices) const;  // (n, 3, side, side) uint8
-
- private:
-  std::vector<std::unique_ptr<Dataset>> sets_;
-  std::vector<int64_t> starts_;  // number of the first image of each set
-  std::vector<int64_t> order_;
-};
-
-// One step's loss, differentiable: image (B, 3, H, W) in [-1, 1], noise (B, C, h, w) of the posterior; `added`, of the
-// same shape, goes on top of its sample.
-struct TokenizerLoss {
-  Tensor total, l2, l1, kl;  // scalars; kl in nats per pixel value
-};
-TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
-                             const TokenizerLossWeights& weights, const Tensor& added = {});
-
-struct ReconstructionQuality {
-  double psnr = 0.0;         // of decode(posterior mean), clipped to [-1, 1]; from the mean square error of all images
-  double psnr_sample = 0.0;  // of decode(posterior sample)
-};
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
-                                             int64_t count, uint64_t seed);
-
-// Standard deviation of posterior samples about their overall mean, before any scale.
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed);
-
 struct TokenizerTrainingResult {
   int64_t images = 0;
   bool finished = false;  // false: stopped early
   double seconds = 0.0;
-  double latent_std = 0.0;
-  ReconstructionQuality quality;
+  double psnr = 0.0;  // on held-out images, in dB
+  double compression_ratio = 0.0;  // equations 5 and 6
+  // Of the kind of tokenizer: latent_std and psnr_sample, or code_use and perplexity. Of both: used_ratio, the
+  // compression ratio by the bits that the codes or the posterior really carry.
+  Json measures;
 
   Json to_json() const;
 };
@@ -134,6 +94,9 @@ struct TokenizerTrainingResult {
 // Trains in place. The last `held_out` images of the set are never trained on. Writes DIR/log.jsonl as it goes and
 // DIR/tokenizer/ every `checkpoint_images` images and at the end; `stop` is looked at between steps.
 TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images,
+                                        const TokenizerTrainingOptions& options, const std::filesystem::path& directory,
+                                        const std::function<bool()>& stop = {});
+TokenizerTrainingResult train_tokenizer(VqVae& vae, const TokenizerImages& images,
                                         const TokenizerTrainingOptions& options, const std::filesystem::path& directory,
                                         const std::function<bool()>& stop = {});
 

@@ -12,7 +12,7 @@ namespace crescendo {
 
 namespace {
 
-// Rows from which on a product of modulations runs at its full rate: on a CPU by small weights, which stay in its cache,
+// Rows from which on a product of modulations runs at its full rate: on a CPU by small weights, which stay in a cache,
 // and by others, and on a GPU, whose many cores need more.
 constexpr int64_t kRowsOfASmallProduct = 64, kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
 // Up to these a second copy of a weight is small.

@@ -54,7 +54,7 @@ class FusedHead {
   // A weight in the type of the products, and, where that serves it, packed.
   struct Weight {
     Tensor matrix;
-    std::shared_ptr<const PackedWeight> packed;
+    std::shared_ptr<const PackedWeight> packed{};
   };
   // out = x weight^T, plus a bias or rows of as many outputs where they are given.
   static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added = {});

@@ -105,7 +105,7 @@ std::string find_instructions(ScalarType type) {
   return names("jit") || names("avx2") ? "AVX2" : how;
 }
 
-// In a parallel region a primitive runs on one thread, and has to be made for one: OpenMP still names as many as it has.
+// A parallel region runs a primitive on one thread, so it has to be made for one; OpenMP names all of them even there.
 class CallersThreads {
  public:
   CallersThreads() : all_(omp_get_max_threads()), count_(omp_in_parallel() ? 1 : all_) { omp_set_num_threads(count_); }
@@ -184,9 +184,19 @@ void multiply(const Product& p) {
   const CallersThreads threads;
   const Added added = p.added == nullptr ? Added::kNothing : p.added_by_rows ? Added::kRows : Added::kBias;
   const Matrix w = p.laid_out ? Matrix{nullptr, 0, 0} : p.weight;
-  const Shape shape{p.type,         p.out_type,          p.rows,       p.depth,         p.outputs,
-                    p.x.row_stride, p.x.column_stride,   w.row_stride, w.column_stride, p.out_stride,
-                    added,          p.laid_out != nullptr, threads.count()};
+  const Shape shape{p.type,
+                    p.out_type,
+                    p.rows,
+                    p.depth,
+                    p.outputs,
+                    p.x.row_stride,
+                    p.x.column_stride,
+                    w.row_stride,
+                    w.column_stride,
+                    p.out_stride,
+                    added,
+                    p.laid_out != nullptr,
+                    threads.count()};
   auto found = primitives.find(shape);
   if (found == primitives.end()) {
     if (primitives.size() == kMost) primitives.clear();

@@ -36,7 +36,8 @@ TEST_P(OneDnn, MultipliesPartsOfMatrices) {
       for (const int64_t outputs : {1, 16, 50})
         for (const bool transposed : {false, true}) {
           const Tensor a = x(rows, depth + 3).slice(1, 2, depth + 2),
-                       b = transposed ? weight(depth, outputs + 5).slice(1, 1, outputs + 1) : weight(outputs, depth).t(),
+                       b = transposed ? weight(depth, outputs + 5).slice(1, 1, outputs + 1)
+                                      : weight(outputs, depth).t(),
                        out = at::full({rows, outputs + 2}, 7, sums());
           onednn::multiply({.type = GetParam(),
                             .out_type = sums(),

@@ -68,8 +68,7 @@ void round_outputs(const Tensor& weight, Tensor& rounded, Tensor& scale, Tensor&
   const int64_t depth = weight.size(1);
   at::parallel_for(0, weight.size(0), 16, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      const Rounded row =
-          round_output(weight.data_ptr<T>() + n * depth, depth, rounded.data_ptr<int8_t>() + n * depth);
+      const Rounded row = round_output(weight.data_ptr<T>() + n * depth, depth, rounded.data_ptr<int8_t>() + n * depth);
       scale.data_ptr<float>()[n] = row.scale;
       sum.data_ptr<int32_t>()[n] = row.sum;
     }

@@ -32,7 +32,7 @@ TransformerPass::TransformerPass(const FarModel& model, const Execution& executi
       backbone_(plain_ ? model.backbone()
                        : model.backbone().prepared(execution.int8 ? Products::kInt8
                                                    : small_       ? Products::kPacked
-                                                                  : Products::kStrassen)),
+                                                                  : Products::kInPlace)),
       graphs_(plain_ ? GraphFactory() : execution.graphs) {}
 
 Tensor TransformerPass::run(const Tensor& tokens, const Tensor& condition, const TokenMask& mask) {

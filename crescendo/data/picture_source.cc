@@ -41,8 +41,8 @@ bool is_lossless(const fs::path& path) {
 
 class FolderPictures : public PictureSource {
  public:
-  explicit FolderPictures(const fs::path& root) : root_(root) {
-    const PictureFiles found = find_pictures(root);
+  FolderPictures(const fs::path& root, bool below) : root_(root) {
+    const PictureFiles found = find_pictures(root, below);
     files_ = found.pictures;
     check(!files_.empty(), root.string(), ": holds no pictures (.png, .jpg, .jpeg)",
           found.unread.empty() ? "" : ", but " + found.unread_text());
@@ -222,7 +222,7 @@ std::unique_ptr<PictureSource> open_pictures(const std::string& spec, const Pict
   const std::string extension = path.extension().string();
   std::unique_ptr<PictureSource> all;
   if (fs::is_directory(path)) {
-    all = std::make_unique<FolderPictures>(path);
+    all = std::make_unique<FolderPictures>(path, options.below);
   } else {
     check_usage(fs::exists(path), spec, ": there is no such file or folder of pictures");
     check_usage(extension == ".npz" || extension == ".npy", spec,

@@ -31,6 +31,7 @@ struct PictureOptions {
   int64_t side = 0;      // 0: as they are; else ADM's centre crop to this
   int64_t skip_bad = 0;  // so many unreadable pictures are left out, with a warning
   int64_t count = 0;     // 0: all; else the first so many
+  bool below = true;     // of a folder: also pictures in folders below it
 };
 
 // What `spec` may name:

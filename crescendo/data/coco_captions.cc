@@ -28,8 +28,8 @@ std::string tidy(std::string text) {
 }
 
 int64_t whole(const Json& json, const char* key, const std::string& where) {
-  check(json.is_object() && json.contains(key) && json[key].is_number_integer(), where, " needs the whole number '", key,
-        "', got ", json_text(json).substr(0, 200));
+  check(json.is_object() && json.contains(key) && json[key].is_number_integer(), where, " needs the whole number '",
+        key, "', got ", json_text(json).substr(0, 200));
   return json[key].get<int64_t>();
 }
 
@@ -61,7 +61,8 @@ std::vector<CocoCaption> all_captions(const std::filesystem::path& file) {
   std::sort(captions.begin(), captions.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   const auto twice = std::adjacent_find(captions.begin(), captions.end(),
                                         [](const CocoCaption& a, const CocoCaption& b) { return a.id == b.id; });
-  check(twice == captions.end(), file.string(), ": two annotations have the id ", twice == captions.end() ? 0 : twice->id);
+  check(twice == captions.end(), file.string(), ": two annotations have the id ",
+        twice == captions.end() ? 0 : twice->id);
   return captions;
 }
 
@@ -90,7 +91,9 @@ CaptionList read_coco_captions(const std::filesystem::path& file, int64_t count,
 void write_caption_list(const std::filesystem::path& file, const CaptionList& list) {
   std::string lines;
   for (const CocoCaption& c : list.captions)
-    lines += json_text(Json{{"prompt", c.text}, {"image_id", c.image_id}, {"caption_id", c.id}, {"file_name", c.file_name}}) + "\n";
+    lines += json_text(
+                 Json{{"prompt", c.text}, {"image_id", c.image_id}, {"caption_id", c.id}, {"file_name", c.file_name}}) +
+             "\n";
   write_file_atomically(file, lines);
 }
 

@@ -76,7 +76,8 @@ TEST_F(CocoCaptionsTest, RefusesOtherFiles) {
     return test::error_of([&] { read_coco_captions(folder_ / "x.json", 1, CaptionRule::kAnyCaption, 0); });
   };
   EXPECT_CONTAINS(refusal("[]"), "is no file of COCO's captions");
-  EXPECT_CONTAINS(refusal(R"({"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "x"}]})"), "of image 2");
+  EXPECT_CONTAINS(refusal(R"({"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "x"}]})"),
+                  "of image 2");
   EXPECT_CONTAINS(refusal(R"({"images": [{"id": 1}], "annotations": []})"), "'file_name'");
   EXPECT_CONTAINS(refusal(R"({"images": [], "annotations": [{"id": "1"}]})"), "whole number 'id'");
 }

@@ -9,7 +9,9 @@
 namespace crescendo {
 namespace {
 
-GenevalPrompt prompt(const std::string& text) { return {"single_object", {{text, 1, {}, {}}}, {}, "a photo of a " + text}; }
+GenevalPrompt prompt(const std::string& text) {
+  return {"single_object", {{text, 1, {}, {}}}, {}, "a photo of a " + text};
+}
 
 TEST(GenevalFolder, ThereAndBack) {
   const test::TemporaryDirectory dir;
@@ -29,7 +31,9 @@ TEST(GenevalFolder, ThereAndBack) {
   EXPECT_EQ(samples[2].prompt.prompt, "a photo of a dog");
   // Going on is well, with other prompts it is not.
   write_geneval_folder(dir.path(), prompts);
-  EXPECT_CONTAINS(test::error_of([&] { write_geneval_folder(dir.path(), std::vector{prompts[1], prompts[0]}); }),
+  EXPECT_CONTAINS(test::error_of([&] {
+                    write_geneval_folder(dir.path(), std::vector{prompts[1], prompts[0]});
+                  }),
                   "holds another prompt than number 0");
 }
 

@@ -61,7 +61,8 @@ bool pack_pictures(const PictureSource& pictures, const fs::path& npz, const Pac
   return false;
 }
 
-bool unpack_pictures(const PictureSource& pictures, const fs::path& dir, bool by_class, const OnPicture& on_picture) try {
+bool unpack_pictures(const PictureSource& pictures, const fs::path& dir, bool by_class,
+                     const OnPicture& on_picture) try {
   check_usage(!by_class || pictures.has_labels(), "these pictures have no classes (an .npz keeps them in arr_1), so ",
               "`by_class` cannot be");
   const int64_t count = pictures.size();

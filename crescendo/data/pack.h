@@ -11,8 +11,8 @@
 namespace crescendo {
 
 struct PackOptions {
-  // Pictures are put into an order drawn from this seed: ADM's Inception Score takes them in parts as they stand, and is
-  // wrong where they are sorted by class. None: the source's order.
+  // Pictures are put into an order drawn from this seed: ADM's Inception Score takes them in parts as they stand, and
+  // is wrong where they are sorted by class. None: the source's order.
   std::optional<uint64_t> shuffle_seed = 0;
   bool labels = true;  // write arr_1 where classes are known
 };

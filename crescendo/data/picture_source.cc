@@ -64,9 +64,7 @@ class FolderPictures : public PictureSource {
   Image get(int64_t index) const override { return read_image(files_.at(static_cast<size_t>(index))); }
   std::string name(int64_t index) const override { return files_.at(static_cast<size_t>(index)).string(); }
   bool has_labels() const override { return !labels_.empty(); }
-  int64_t label(int64_t index) const override {
-    return labels_.empty() ? -1 : labels_.at(static_cast<size_t>(index));
-  }
+  int64_t label(int64_t index) const override { return labels_.empty() ? -1 : labels_.at(static_cast<size_t>(index)); }
   std::vector<std::string> classes() const override { return classes_; }
   uint64_t identity() const override {
     Hash64 hash;
@@ -119,9 +117,7 @@ class ArrayPictures : public PictureSource {
   }
   std::string name(int64_t index) const override { return concat(path_.string(), " picture ", index); }
   bool has_labels() const override { return !labels_.empty(); }
-  int64_t label(int64_t index) const override {
-    return labels_.empty() ? -1 : labels_.at(static_cast<size_t>(index));
-  }
+  int64_t label(int64_t index) const override { return labels_.empty() ? -1 : labels_.at(static_cast<size_t>(index)); }
   uint64_t identity() const override {
     Hash64 hash;
     hash.add(path_.filename().string());
@@ -150,7 +146,7 @@ class ArrayPictures : public PictureSource {
   }
 
   fs::path path_;
-  Tensor pixels_;  // (N, H, W, 3) uint8
+  Tensor pixels_;        // (N, H, W, 3) uint8
   bool mapped_ = false;  // pixels_ are a file's pages
   std::vector<int64_t> labels_;
 };

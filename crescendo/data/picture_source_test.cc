@@ -120,7 +120,8 @@ TEST_F(PictureSourceTest, RefusesWhatHoldsNoPictures) {
   EXPECT_CONTAINS(test::error_of([&] { open("floats.npz"); }), "(N, height, width, 3) of uint8, got (2, 4, 4, 3) of");
   write_npz(folder_ / "planes.npz", {{"arr_0", at::zeros({2, 3, 4, 4}, at::kByte)}});
   EXPECT_CONTAINS(test::error_of([&] { open("planes.npz"); }), "(2, 3, 4, 4)");
-  write_npz(folder_ / "labels.npz", {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}, {"arr_1", at::zeros({3}, at::kLong)}});
+  write_npz(folder_ / "labels.npz",
+            {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}, {"arr_1", at::zeros({3}, at::kLong)}});
   EXPECT_CONTAINS(test::error_of([&] { open("labels.npz"); }), "arr_1 must hold the class of each of the 2");
   put("text.txt", "x");
   EXPECT_CONTAINS(test::usage_error_of([&] { open("text.txt"); }), "read from a folder");

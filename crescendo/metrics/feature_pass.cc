@@ -124,7 +124,8 @@ class Gathered {
     const std::string folder = options_.folder.string();
     const FeatureStatistics before = read_statistics(options_.folder / kSoFar);
     check_usage(json_text(before.source) == json_text(feed_.what) && json_text(before.identity) == json_text(identity_),
-                folder, ": holds the work of other pictures or of another network; remove it, or choose another folder");
+                folder,
+                ": holds the work of other pictures or of another network; remove it, or choose another folder");
     done_ = before.pool.count;
     check(done_ >= 2 && done_ <= feed_.size, folder, ": is damaged, as ", done_, " of ", feed_.size,
           " pictures cannot be done; remove it");
@@ -180,8 +181,7 @@ PictureFeed feed_of(const PictureSource& source, const std::string& spec) {
   feed.fetch = [&source, readers](int64_t first, int64_t count) {
     std::vector<Image> images(static_cast<size_t>(count));
     readers->run([&](int64_t worker) {
-      for (int64_t i = worker; i < count; i += readers->count())
-        images[static_cast<size_t>(i)] = source.get(first + i);
+      for (int64_t i = worker; i < count; i += readers->count()) images[static_cast<size_t>(i)] = source.get(first + i);
     });
     return images;
   };

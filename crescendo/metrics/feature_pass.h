@@ -1,8 +1,8 @@
 // Pictures, one after the other -> statistics and features, each picture looked at once.
 //
 // Pictures are read and prepared in threads, a batch ahead of the network. Memory holds a few batches and the moments;
-// features that are kept go to files. What was computed is saved from time to time and when the pass is stopped, and the
-// next pass of the same pictures and network goes on behind it.
+// features that are kept go to files. What was computed is saved from time to time and when the pass is stopped, and
+// the next pass of the same pictures and network goes on behind it.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ PictureFeed feed_of(const PictureSource& source, const std::string& spec);
 
 struct FeaturePassOptions {
   int64_t batch = 32;
-  bool keep_features = false;   // pooled features of every picture, for neighbours and KID
-  bool keep_logits = false;     // for the Inception Score
+  bool keep_features = false;      // pooled features of every picture, for neighbours and KID
+  bool keep_logits = false;        // for the Inception Score
   std::filesystem::path folder{};  // where they are kept, with what a later pass goes on from
   double save_minutes = 10;
 };

@@ -161,7 +161,8 @@ TEST(Nearest, EqualsAPlainSearchOverSeveralBlocks) {
   ASSERT_EQ(found.size(), 4u);
   for (int64_t i = 0; i < 4; ++i) {
     const Tensor order = (b - a[i]).pow(2).sum(1).argsort();
-    for (int64_t k = 0; k < 3; ++k) EXPECT_EQ(found[static_cast<size_t>(i)][static_cast<size_t>(k)], order[k].item<int64_t>());
+    for (int64_t k = 0; k < 3; ++k)
+      EXPECT_EQ(found[static_cast<size_t>(i)][static_cast<size_t>(k)], order[k].item<int64_t>());
   }
 }
 

@@ -77,8 +77,8 @@ GenevalObjects objects_of(const Json& line, const std::string& where) {
     return objects;
   }
   check(line.contains("details"), where, ": has neither detections nor details");
-  const Json details =
-      line["details"].is_string() ? parse_json(line["details"].get<std::string>(), where + ", details") : line["details"];
+  const Json details = line["details"].is_string() ? parse_json(line["details"].get<std::string>(), where + ", details")
+                                                   : line["details"];
   check(details.is_object(), where, ": details must be boxes by class");
   for (const auto& [name, boxes] : details.items()) {
     check(boxes.is_array(), where, ": the boxes of ", name, " must be a list");
@@ -150,7 +150,8 @@ std::vector<GenevalResult> read_geneval_results(const fs::path& file) {
     result.filename = text_at(line, "filename", where);
     check(line.contains("correct") && line["correct"].is_boolean(), where, ": needs correct, true or false");
     result.verdict.correct = line["correct"].get<bool>();
-    if (line.contains("reason") && line["reason"].is_string()) result.verdict.reason = line["reason"].get<std::string>();
+    if (line.contains("reason") && line["reason"].is_string())
+      result.verdict.reason = line["reason"].get<std::string>();
     const Json metadata = parse_json(text_at(line, "metadata", where), where + ", metadata");
     result.prompt = geneval_from_json(metadata, where);
     results.push_back(std::move(result));

@@ -3,8 +3,8 @@
 // A line of detections is of one picture:
 //   {"filename": "00012/samples/0003.png", "detections": [{"class": "dog", "box": [x0, y0, x1, y1], "score": 0.97,
 //                                                          "color": "brown"}, ...]}
-// `color` is asked of classes that a prompt gives one. A line of the published results.jsonl will do, too, whose details
-// have the boxes by class, without colours.
+// `color` is asked of classes that a prompt gives one. A line of the published results.jsonl will do, too, whose
+// details have the boxes by class, without colours.
 #pragma once
 
 #include <filesystem>

@@ -53,10 +53,13 @@ TEST_F(GenevalFilesTest, RefusesWhatWouldCountWrongly) {
   const auto colourless = read(R"({"filename": "00000/samples/0000.png", "details": {"cat": [[1, 2, 3, 4, 0.9]]}})");
   EXPECT_CONTAINS(test::error_of([&] { judge_geneval_samples(std::span(samples_).first(1), colourless); }),
                   "asks for a colour");
-  EXPECT_CONTAINS(test::error_of([&] { read(R"({"filename": "a", "detections": [{"class": "x", "box": [3, 0, 1, 1], "score": 1}]})"); }),
+  EXPECT_CONTAINS(test::error_of([&] {
+                    read(R"({"filename": "a", "detections": [{"class": "x", "box": [3, 0, 1, 1], "score": 1}]})");
+                  }),
                   "x1 >= x0");
-  EXPECT_CONTAINS(test::error_of([&] { read(R"({"filename": "a", "detections": [{"class": "x", "box": [3, 0], "score": 1}]})"); }),
-                  "a box is");
+  EXPECT_CONTAINS(
+      test::error_of([&] { read(R"({"filename": "a", "detections": [{"class": "x", "box": [3, 0], "score": 1}]})"); }),
+      "a box is");
   EXPECT_CONTAINS(test::error_of([&] { read(R"({"filename": "a"})"); }), "neither detections nor details");
   EXPECT_CONTAINS(test::error_of([&] { read("[]"); }), "must be an object");
   write_file_atomically(dir_ / "r.jsonl", R"({"filename": "a", "correct": 1, "metadata": "{}"})");

@@ -18,11 +18,12 @@ struct InceptionOptions {
 
 class Inception : public FeatureExtractor {
  public:
-  // `weights`: the weights of pytorch-fid or torch-fidelity, as PyTorch's file or safetensors. Anything else is refused.
+  // `weights`: the weights of pytorch-fid or torch-fidelity, as PyTorch's file or safetensors. Anything else is
+  // refused.
   explicit Inception(const std::filesystem::path& weights, const InceptionOptions& options = {});
 
-  at::Tensor prepare(const Image& image) const override;                // (3, 299, 299)
-  Features operator()(const at::Tensor& prepared) const override;      // all three, fp32 on the CPU
+  at::Tensor prepare(const Image& image) const override;           // (3, 299, 299)
+  Features operator()(const at::Tensor& prepared) const override;  // all three, fp32 on the CPU
   // {"network": "inception-2015-12-05", "preset", "dtype", "weights": SHA-256 of the file}
   Json identity() const override;
 

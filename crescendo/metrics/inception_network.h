@@ -1,7 +1,7 @@
 // The network of the Fréchet Inception distance: Inception v3 as TensorFlow's archive of 2015-12-05 has it.
 //
-// It differs from the Inception v3 of today's libraries: average pools leave the padding out, the pool of the last block
-// takes the maximum, and there are 1008 classes. Names of tensors are those of pytorch-fid and torch-fidelity.
+// It differs from the Inception v3 of today's libraries: average pools leave the padding out, the pool of the last
+// block takes the maximum, and there are 1008 classes. Names of tensors are those of pytorch-fid and torch-fidelity.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace crescendo {
 struct InceptionOutput {
   Tensor pool;     // (B, 2048): mean over the places of the last block
   Tensor logits;   // (B, 1008) without the bias of the last layer, as the Inception Score takes them
-  Tensor spatial;  // (B, h w 7): first branch of Mixed_6d, its first 7 channels, the channel varying fastest; 2023 at 299
+  Tensor spatial;  // (B, h w 7): Mixed_6d's first 7 channels, the channel varying fastest; 2023 numbers at 299
 };
 
 class InceptionNetwork {

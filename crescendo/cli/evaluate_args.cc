@@ -83,6 +83,9 @@ void NetworkArgs::add(CLI::App& command) {
   add_number(command, "--extractor-side", side, "side of its input, pixels", 1, 4096)
       ->capture_default_str()
       ->group(group);
+  command.add_option("--extractor-filter", filter, "how pictures are resized to it: " + enum_choices<Resampling>())
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--extractor-mean", mean, "what is taken off red, green and blue in 0..1")
       ->type_name("R,G,B")
       ->capture_default_str()
@@ -98,6 +101,7 @@ void NetworkArgs::add(CLI::App& command) {
 
 void NetworkArgs::check_values() const {
   parse_enum<InceptionPreset>(preset, "--preset");
+  parse_enum<Resampling>(filter, "--extractor-filter");
   three_numbers(mean, "--extractor-mean");
   for (const double s : three_numbers(std, "--extractor-std"))
     check_usage(s > 0, "--extractor-std must be above 0, got '", std, "'");
@@ -110,6 +114,7 @@ std::unique_ptr<FeatureExtractor> NetworkArgs::load(const CommonOptions& common)
                 "--dtype: a TorchScript network computes as its file says; leave fp32");
     TorchScriptOptions options;
     options.side = side;
+    options.filter = parse_enum<Resampling>(filter, "--extractor-filter");
     options.mean = three_numbers(mean, "--extractor-mean");
     options.std = three_numbers(std, "--extractor-std");
     return std::make_unique<TorchScriptExtractor>(extractor, options, common.parsed_device());
@@ -131,7 +136,8 @@ std::unique_ptr<FeatureExtractor> NetworkArgs::load(const CommonOptions& common)
 std::string NetworkArgs::protocol() const { return extractor.empty() ? "inception-" + preset : "torchscript"; }
 
 Json NetworkArgs::to_json() const {
-  if (!extractor.empty()) return {{"extractor", extractor}, {"side", side}, {"mean", mean}, {"std", std}};
+  if (!extractor.empty())
+    return {{"extractor", extractor}, {"side", side}, {"filter", filter}, {"mean", mean}, {"std", std}};
   return {{"weights", weights.empty() && inception_variable() ? inception_variable() : weights}, {"preset", preset}};
 }
 

@@ -21,6 +21,7 @@ struct NetworkArgs {
   std::string extractor;  // or a TorchScript file
   std::string preset = "tf";
   int64_t side = 224;  // of the TorchScript network's input
+  std::string filter = "bicubic";
   std::string mean = "0.485,0.456,0.406", std = "0.229,0.224,0.225";
   int64_t batch = 32;
 

@@ -44,7 +44,7 @@ class FolderPictures : public PictureSource {
   FolderPictures(const fs::path& root, bool below) : root_(root) {
     const PictureFiles found = find_pictures(root, below);
     files_ = found.pictures;
-    check(!files_.empty(), root.string(), ": holds no pictures (.png, .jpg, .jpeg)",
+    check(!files_.empty(), root.string(), ": holds no pictures (.png, .jpg, .jpeg, .webp)",
           found.unread.empty() ? "" : ", but " + found.unread_text());
     if (!found.unread.empty()) log_warning(concat(root.string(), ": ", found.unread_text(), ", left out"));
     std::set<std::string> folders;

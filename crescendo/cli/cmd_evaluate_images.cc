@@ -37,7 +37,7 @@ struct Arguments {
   NetworkArgs network;
   MetricsArgs metrics;
   PictureArgs pictures;
-  std::string input, against, out, work, nearest, class_plot;
+  std::string input, against, protocol, out, work, nearest, class_plot;
   // A model in place of the input.
   SamplerArgs sampler;
   std::string model, labels = "balanced", prompts, samples, model_dtype = "fp32";
@@ -283,7 +283,7 @@ void run(const Arguments& a) {
   if (no_kid) measures.kid = false;
   EvaluationReport report = evaluate(real ? &real->set : nullptr, generated.set, measures);
   report.version = CRESCENDO_VERSION;
-  report.protocol = a.network.protocol();
+  report.protocol = a.protocol.empty() ? a.network.protocol() : a.protocol;
   report.settings["device"] = a.common.device;
   report.settings["batch"] = a.network.batch;
   report.settings["side"] = a.pictures.options.side;
@@ -346,6 +346,10 @@ void add_evaluate_images(CLI::App& evaluate) {
   a->network.add(*command);
   command->add_option("--out", a->out, "the report, with all that the numbers depend on")
       ->type_name("FILE.json")
+      ->group(output);
+  command
+      ->add_option("--protocol", a->protocol, "its name in the report, e.g. imagenet-256 (default: network and preset)")
+      ->type_name("NAME")
       ->group(output);
   command
       ->add_option("--work", a->work,

@@ -57,6 +57,13 @@ foreach(library pcre2-8 utf8proc)
   target_link_libraries(crescendo_${name} INTERFACE ${CRESCENDO_${name}_LIBRARY})
 endforeach()
 
+# Its headers lie in a folder, and what it ships for CMake differs between versions.
+find_library(CRESCENDO_webp_LIBRARY webp REQUIRED)
+find_path(CRESCENDO_webp_INCLUDE_DIR webp/decode.h REQUIRED)
+add_library(crescendo_webp INTERFACE)
+target_include_directories(crescendo_webp SYSTEM INTERFACE ${CRESCENDO_webp_INCLUDE_DIR})
+target_link_libraries(crescendo_webp INTERFACE ${CRESCENDO_webp_LIBRARY})
+
 add_library(crescendo_flags INTERFACE)
 target_compile_options(crescendo_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow=local -Werror=return-type>)

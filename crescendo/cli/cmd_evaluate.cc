@@ -1,3 +1,5 @@
+#include "crescendo/cli/cmd_evaluate.h"
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -184,7 +186,7 @@ void run_geneval(GenevalArguments& a) {
 }  // namespace
 
 void add_evaluate_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("evaluate", "Score a model");
+  CLI::App* command = app.add_subcommand("evaluate", "Score pictures and models");
   command->require_subcommand(1);
   const auto add_common = [](CLI::App& sub, Arguments& a, const std::string& model) {
     sub.add_option("--model", a.model, "model directory or name (default: " + model + ")");
@@ -222,6 +224,12 @@ void add_evaluate_command(CLI::App& app) {
   add_examples(*geneval, {"evaluate geneval --reconstruct",
                           "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});
   geneval->callback([g] { run_geneval(*g); });
+
+  add_evaluate_images(*command);
+  add_evaluate_statistics(*command);
+  add_evaluate_fidelity(*command);
+  add_evaluate_files(*command);
+  add_evaluate_geneval_files(*command);
 }
 
 }  // namespace crescendo

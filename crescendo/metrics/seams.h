@@ -1,0 +1,40 @@
+// Do the borders between tokens show? Steps from pixel to pixel across borders, against steps inside tokens.
+//
+// A token is a square of pixels, patch times the tokenizer's factor wide. Real pictures know nothing of it: their ratio
+// is 1 but for chance. Where a model draws neighbouring tokens apart from each other, steps across borders are larger.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "crescendo/metrics/scorer.h"
+
+namespace crescendo {
+
+struct Seams {
+  double across = 0;  // mean absolute step of a channel across a token's border, levels of 0..255
+  double inside = 0;  // the same between pixels of one token
+  // Infinite where there are no steps but across borders, 1 where there are none at all.
+  double ratio() const;
+};
+
+// Whether pictures of this side have borders, and pixels between them, at all.
+bool has_seams(int64_t token_side, int64_t side);
+
+// Over all pictures, both directions. Throws where has_seams() is false of one.
+Seams measure_seams(const std::vector<Image>& images, int64_t token_side);
+
+// {"seams": {"token_side", "ratio", "across", "inside", "of_real", "over_real"}}.
+class SeamScorer : public Scorer {
+ public:
+  // `real`: pictures to compare with, of the data.
+  SeamScorer(int64_t token_side, const std::vector<Image>& real)
+      : token_side_(token_side), real_(measure_seams(real, token_side)) {}
+  Score score(const std::vector<Image>& images) const override;
+
+ private:
+  int64_t token_side_;
+  Seams real_;
+};
+
+}  // namespace crescendo

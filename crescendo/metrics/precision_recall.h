@@ -33,8 +33,7 @@ struct PrecisionRecallOptions {
   int64_t k = 3;
   NeighbourDistance distance = NeighbourDistance::kFp32;
   at::Device device = at::kCPU;  // where distances are computed
-  int64_t block_rows = 1024;     // features at once on either side: memory, not results
-  int64_t block_columns = 8192;
+  int64_t block = 4096;          // features of either set at once, 4 block^2 bytes of distances
 };
 
 struct PrecisionRecall {

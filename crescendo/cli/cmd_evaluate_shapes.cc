@@ -1,5 +1,7 @@
 // crescendo evaluate shapes: a class model of shapes by the exact detector, by its seams, and by quality seen through the
 // classifier in the box.
+#include <algorithm>
+
 #include "crescendo/cli/cmd_evaluate.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
@@ -11,6 +13,8 @@
 namespace crescendo {
 
 namespace {
+
+constexpr int64_t kRealPictures = 32'000;  // of which some are drawn to compare with
 
 struct ShapesArguments : EvaluateArguments {
   int64_t seeds = 10;
@@ -56,7 +60,7 @@ void run_shapes(const ShapesArguments& a) {
                     : generate_pictures(a, dir, request);
   const ModelScoring scoring{
       .classifier = classifier,
-      .real = std::make_shared<ShapesDataset>(a.real_images + request.size(), /*seed=*/0, side),
+      .real = std::make_shared<ShapesDataset>(std::max(kRealPictures, a.real_images + request.size()), /*seed=*/0, side),
       .side = side,
       .token_side = info.model.patch * factor,
       .images = request.size(),

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <map>
 #include <span>
+#include <utility>
 
 #include "crescendo/core/check.h"
 #include "crescendo/metrics/frechet.h"
@@ -27,11 +29,18 @@ std::string frechet_title(const FeatureExtractor& extractor) {
 
 }  // namespace
 
-std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip, uint64_t seed) {
-  const std::vector<int64_t> order = epoch_order(set.size(), seed, 0);
-  const auto size = static_cast<int64_t>(order.size());
-  const int64_t first = std::min(skip, size), last = std::min(first + count, size);
-  return {order.begin() + first, order.begin() + last};
+std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip) {
+  std::vector<std::pair<int64_t, int64_t>> by_turn;  // which one of its class, picture
+  std::map<int64_t, int64_t> of_class;               // so far
+  for (const int64_t index : epoch_order(set.size(), /*seed=*/0, 0))
+    by_turn.emplace_back(of_class[set.label(index)]++, index);
+  std::stable_sort(by_turn.begin(), by_turn.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<int64_t> out;
+  const auto size = static_cast<int64_t>(by_turn.size());
+  for (int64_t i = std::min(skip, size); i < size && i - skip < count; ++i)
+    out.push_back(by_turn[static_cast<size_t>(i)].second);
+  return out;
 }
 
 std::vector<Image> read_pictures(const Dataset& set, const std::vector<int64_t>& indices) {

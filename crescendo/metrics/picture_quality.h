@@ -51,8 +51,9 @@ class QualityScorer : public Scorer {
   std::vector<int64_t> labels_;
 };
 
-// Pictures of a set, drawn from it by `seed` without repetition; `skip` passes over the first of them.
-std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip = 0, uint64_t seed = 0);
+// Numbers of `count` pictures of a set, or of all, as many of each class as it has them: one of each class, then a second
+// one, and so on, drawn within the class. `skip` passes over the first.
+std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip = 0);
 std::vector<Image> read_pictures(const Dataset& set, const std::vector<int64_t>& indices);
 
 }  // namespace crescendo

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <set>
+
 #include "crescendo/core/rng.h"
 #include "crescendo/data/shapes_dataset.h"
 #include "crescendo/metrics/classifier.h"
@@ -63,7 +67,7 @@ TEST(PictureQuality, RealPicturesAreGood) {
 
 TEST(PictureQuality, DistanceRisesWithDamage) {
   double before = quality(singles()).frechet;
-  for (const double levels : {4.0, 8.0, 16.0}) {
+  for (const double levels : {8.0, 12.0, 16.0}) {
     std::vector<Image> images;
     for (const Image& image : singles()) images.push_back(noisy(image, levels));
     const double now = quality(images).frechet;
@@ -140,6 +144,19 @@ TEST(ModelScorer, JoinsWhatApplies) {
   const Score others = model_scorer(s)->score(images);
   for (const char* key : {"both", "seams"}) EXPECT_FALSE(others.json.contains(key)) << key;
   EXPECT_FALSE(others.json["quality"].contains("asked_class"));
+}
+
+// Of a set sorted by class, in whatever proportions.
+TEST(SomePictures, AreOfEveryClassAndApart) {
+  const ShapesDataset set(1000, 0, 16);
+  const std::vector<int64_t> first = some_pictures(set, 160), next = some_pictures(set, 160, 160);
+  std::vector<int64_t> seen(80, 0), chosen = first;
+  for (const int64_t index : first) ++seen[static_cast<size_t>(set.label(index))];
+  EXPECT_EQ(seen, std::vector<int64_t>(80, 2));
+  chosen.insert(chosen.end(), next.begin(), next.end());
+  EXPECT_EQ(std::set<int64_t>(chosen.begin(), chosen.end()).size(), 320u);
+  EXPECT_EQ(some_pictures(set, 2000).size(), 1000u);
+  EXPECT_TRUE(some_pictures(set, 5, 1000).empty());
 }
 
 }  // namespace

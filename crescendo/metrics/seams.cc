@@ -20,7 +20,7 @@ bool has_seams(int64_t token_side, int64_t side) { return token_side >= 2 && tok
 
 Seams measure_seams(const std::vector<Image>& images, int64_t token_side) {
   check(!images.empty(), "measure_seams: no pictures");
-  std::array<double, 2> sum{}, count{};  // inside, across
+  std::array<int64_t, 2> sum{}, count{};  // inside, across
   for (const Image& image : images) {
     check(has_seams(token_side, std::min(image.width, image.height)), "seams: tokens of ", token_side,
           " pixels have no borders to tell from their inside in a picture of ", image.width, " x ", image.height);
@@ -37,23 +37,23 @@ Seams measure_seams(const std::vector<Image>& images, int64_t token_side) {
       }
     }
   }
-  return {sum[1] / count[1], sum[0] / count[0]};
+  const auto mean = [&](size_t i) { return static_cast<double>(sum[i]) / static_cast<double>(count[i]); };
+  return {mean(1), mean(0)};
 }
 
 Score SeamScorer::score(const std::vector<Image>& images) const {
   const Seams s = measure_seams(images, token_side_);
   const double over_real = s.ratio() / real_.ratio();
-  Score out{.what = concat(images.size(), " images"),
-            .json = {{"seams",
-                      {{"token_side", token_side_},
-                       {"ratio", s.ratio()},
-                       {"across", s.across},
-                       {"inside", s.inside},
-                       {"of_real", real_.ratio()},
-                       {"over_real", over_real}}}}};
-  out.line = concat(std::fixed, std::setprecision(2), "seams ", over_real);
-  out.table = measure_line("seams", s.ratio(), real_.ratio(), 2);
-  return out;
+  return {.what = concat(images.size(), " images"),
+          .json = {{"seams",
+                    {{"token_side", token_side_},
+                     {"ratio", s.ratio()},
+                     {"across", s.across},
+                     {"inside", s.inside},
+                     {"of_real", real_.ratio()},
+                     {"over_real", over_real}}}},
+          .line = concat("seams ", std::fixed, std::setprecision(2), over_real, " of real pictures'"),
+          .table = measure_line("seams", s.ratio(), real_.ratio(), 2)};
 }
 
 }  // namespace crescendo

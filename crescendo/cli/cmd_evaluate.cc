@@ -1,104 +1,97 @@
-// crescendo evaluate: what its subcommands share that score a model's pictures.
+// crescendo evaluate, and of its subcommands geneval: a text model of shapes by GenEval's rules.
 #include "crescendo/cli/cmd_evaluate.h"
-
-#include <algorithm>
-#include <iomanip>
-#include <iostream>
-
+#include "crescendo/cli/model_scoring.h"
 #include "crescendo/core/check.h"
-#include "crescendo/core/file.h"
 #include "crescendo/core/interrupt.h"
-#include "crescendo/core/log.h"
-#include "crescendo/core/memory.h"
-#include "crescendo/pipeline/memory.h"
-#include "crescendo/pipeline/reconstruct.h"
-#include "crescendo/tokenizer/tokenizer_io.h"
+#include "crescendo/metrics/geneval_score.h"
+#include "crescendo/pipeline/prompts.h"
 
 namespace crescendo {
 
-void EvaluateArguments::add(CLI::App& command, const std::string& default_model) {
-  command.add_option("--model", model, "model directory or name (default: " + default_model + ")");
-  add_number(command, "--seed", seed, "seed of the first picture")->capture_default_str();
-  add_number(command, "--batch", batch, "images at a time", 1)->capture_default_str();
-  sampler.add(command);
-  common.add(command);
-}
+namespace {
 
-CLI::Option* EvaluateArguments::add_reconstruct(CLI::App& command, bool& reconstruct) {
-  CLI::Option* option =
-      command.add_flag("--reconstruct", reconstruct,
-                       "no sampling: pictures of the data, through the tokenizer and back; the most a model can get");
-  option->excludes(command.get_option("--batch"));
-  for (CLI::Option* other : command.get_options())
-    if (other->get_group().starts_with("Sampler") || other->get_group() == "Precision") option->excludes(other);
-  return option;
-}
+struct GenevalArguments : EvaluateArguments {
+  int64_t prompts = 200;
+  int64_t images = 4;
+  std::string split = "all";
+  std::string prompts_file, results;
+  bool reconstruct = false;
+  TextEncoderPlace text_encoder;
+};
 
-MadePictures generate_pictures(const EvaluateArguments& a, const std::filesystem::path& dir, const Request& request) {
-  const auto pipeline = Pipeline::load(dir, {a.common.parsed_device(), a.common.parsed_dtype(), true, a.sampler.int8});
-  MadePictures made;
-  Progress bar("generating");
-  PipelineHooks hooks;
-  hooks.on_progress = [&](double done, const std::string& detail) {
-    bar.update(done, detail);
-    return !interrupted();
-  };
-  hooks.on_image = [&](Generated g) { made.images.push_back(std::move(g.image)); };
-  const double start_s = now_s();
-  check(pipeline->generate(request, hooks), "stopped after ", made.images.size(), " images");
-  made.seconds_per_image = (now_s() - start_s) / static_cast<double>(made.images.size());
-  bar.finish();
-  return made;
-}
-
-MadePictures reconstruct_pictures(const EvaluateArguments& a, const std::filesystem::path& dir, int64_t count,
-                                  const std::function<Image(int64_t, int64_t)>& picture) {
-  const auto vae = load_tokenizer(dir / kTokenizerFolder, a.common.parsed_device(), a.common.parsed_dtype());
-  const int64_t side = load_model_info(dir).model.latent_height * vae->config().factor();
-  MadePictures made;
-  Progress bar("reconstructing");
-  const double start_s = now_s();
-  for (int64_t i = 0; i < count; ++i) {
-    check(!interrupted(), "stopped after ", i, " images");
-    made.images.push_back(reconstruct(*vae, picture(i, side)).decoded);
-    bar.update(static_cast<double>(i + 1) / static_cast<double>(count), concat(i + 1, " of ", count));
+// Generates pictures of GenEval's six kinds of prompts, made of shapes, and judges them by its rules.
+void run_geneval(GenevalArguments& a) {
+  a.common.apply();
+  const auto dir = find_model(a.model.empty() ? kDefaultTextModel : a.model);
+  const ModelInfo info = load_model_info(dir);
+  check_usage(info.model.is_text(), dir.string(),
+              " makes pictures of classes; GenEval is for text models (evaluate shapes scores classes)");
+  std::vector<GenevalPrompt> given;
+  if (!a.prompts_file.empty()) given = read_geneval_prompts(a.prompts_file);
+  const double kinds = a.prompts_file.empty()
+                           ? static_cast<double>(kGenevalTags.size()) * static_cast<double>(a.prompts)
+                           : static_cast<double>(given.size());
+  check_score_fits(a, dir, info.model, kinds * static_cast<double>(a.images));
+  std::vector<GenevalPrompt> prompts;
+  if (a.prompts_file.empty())
+    prompts = prompts_to_score(a.seed, a.prompts, a.images, parse_enum<Split>(a.split, "--split"));
+  for (const GenevalPrompt& prompt : given) prompts.insert(prompts.end(), static_cast<size_t>(a.images), prompt);
+  Request request;
+  request.sampler = a.sampler.fields.given();
+  const SamplerOptions sampler = a.sampler.over(info);
+  const Plan plan = make_plan(sampler, info.model);
+  request.seeds = seeds_from(a.seed, static_cast<int64_t>(prompts.size()));
+  request.batch = a.batch;
+  Json pictures = a.reconstruct ? Json{{"reconstruct", true}} : Json{{"sampler", value_to_json(sampler)}};
+  if (a.common.dry_run) {
+    if (!a.reconstruct) pictures = {{"plan", plan_to_json(plan)}};
+    pictures.update({{"model", dir.string()}, {"images", prompts.size()}, {"seed", a.seed}});
+    return print_json(pictures);
   }
-  made.seconds_per_image = (now_s() - start_s) / static_cast<double>(count);
-  bar.finish();
-  return made;
-}
-
-void report_score(const EvaluateArguments& a, const Scorer& scorer, const MadePictures& made, const Json& more,
-                  const std::string& results) {
-  Score r = scorer.score(made.images);
-  if (!results.empty()) {
-    std::string lines;
-    for (const Json& picture : r.pictures) lines += json_text(picture) + "\n";
-    write_file_atomically(results, lines);
+  if (!a.results.empty()) check_writable(a.results, false);
+  catch_interrupts();
+  MadePictures made;
+  if (a.reconstruct) {
+    const auto split = parse_enum<Split>(a.split, "--split");
+    made = reconstruct_pictures(a, dir, request.size(), [&](int64_t i, int64_t side) {
+      const auto k = static_cast<uint64_t>(i);
+      return render(draw_for_prompt(prompts[k], a.seed + k, split, side));
+    });
+  } else {
+    encode_prompts(load_text_encoder(dir / kTextEncoderFolder, info.model, a.text_encoder.parsed_device(a.common),
+                                     a.common.parsed_dtype()),
+                   texts_of(prompts), request);
+    made = generate_pictures(a, dir, request);
   }
-  r.json["seconds_per_image"] = made.seconds_per_image;
-  r.json["seed"] = a.seed;
-  r.json.update(more);
-  if (a.common.json) return print_json(r.json);
-  std::cout << r.what << concat(std::fixed, std::setprecision(2), ", ", made.seconds_per_image, " s each\n") << r.table;
+  report_score(a, GenevalScorer(prompts, a.seed), made, pictures, a.results);
 }
 
-void check_score_fits(const EvaluateArguments& a, const std::filesystem::path& dir, const ModelConfig& model,
-                      double images) {
-  const auto vae = decoder_of(dir);
-  const double batch = a.common.parsed_device().is_cpu() ? std::min(images, static_cast<double>(a.batch)) : 0;
-  constexpr double kAskedBytes = 32;  // of an image in the request
-  check_fits_memory(
-      images * (kAskedBytes + (vae ? picture_bytes(model, *vae) : 0)) + batch * sampling_bytes(model, vae),
-      concat("a score of ", std::fixed, std::setprecision(0), images, " images"),
-      "ask for fewer, or a smaller --batch");
+void add_geneval(CLI::App& evaluate) {
+  CLI::App* geneval = evaluate.add_subcommand(
+      "geneval", "Score a text model of shapes by GenEval's rules and the exact detector: six tasks, and chance");
+  auto g = std::make_shared<GenevalArguments>();
+  g->add(*geneval, kDefaultTextModel);
+  add_number(*geneval, "--count", g->prompts, "prompts of each task; where a task has fewer, they repeat", 1)
+      ->capture_default_str();
+  add_number(*geneval, "--images", g->images, "pictures of each prompt", 1)->capture_default_str();
+  geneval->add_option("--split", g->split, "pairs of colour and shape in the prompts: all, train or heldout")
+      ->capture_default_str();
+  geneval->add_option("--prompts", g->prompts_file,
+                      "GenEval's evaluation_metadata.jsonl, of our shapes, in place of the program's own prompts");
+  g->add_reconstruct(*geneval, g->reconstruct)->excludes(g->text_encoder.add(*geneval));
+  geneval->add_option("--results", g->results, "FILE.jsonl: a line a picture, as the published scorer writes them");
+  add_examples(*geneval, {"evaluate geneval --reconstruct",
+                          "evaluate geneval --model runs/text/model --count 20 --images 1 --split heldout"});
+  geneval->callback([g] { run_geneval(*g); });
 }
+
+}  // namespace
 
 void add_evaluate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("evaluate", "Score a model");
   command->require_subcommand(1);
   add_evaluate_shapes(*command);
-  add_evaluate_geneval(*command);
+  add_geneval(*command);
   add_train_classifier(*command);
 }
 

@@ -2,12 +2,14 @@
 #include <cmath>
 #include <cstdio>
 
+#include "crescendo/cli/args.h"
 #include "crescendo/cli/cmd_evaluate.h"
 #include "crescendo/cli/field_args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/log.h"
 #include "crescendo/data/readable.h"
+#include "crescendo/store/model_dir.h"
 #include "crescendo/train/classifier_training.h"
 
 namespace crescendo {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crescendo/cli/cmd_evaluate.h"
+#include "crescendo/cli/model_scoring.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
 #include "crescendo/core/rng.h"

@@ -9,8 +9,9 @@ std::unique_ptr<const Scorer> model_scorer(const ModelScoring& s) {
   std::vector<std::unique_ptr<const Scorer>> scorers;
   if (s.class_names == shapes_class_names()) scorers.push_back(std::make_unique<ShapesScorer>(s.labels));
   if (has_seams(s.token_side, s.side)) {
-    const std::vector<Image> real = read_pictures(*s.real, some_pictures(*s.real, s.real_images));
-    scorers.push_back(std::make_unique<SeamScorer>(s.token_side, real));
+    SeamMeter real(s.token_side);
+    each_picture(*s.real, some_pictures(*s.real, s.real_images), [&](const Image& image) { real.add(image); });
+    scorers.push_back(std::make_unique<SeamScorer>(s.token_side, real.result()));
   }
   const bool same_classes = s.classifier->labels() == s.class_names;
   scorers.push_back(std::make_unique<QualityScorer>(s.classifier, *s.real, s.real_images, s.images,

@@ -17,7 +17,7 @@ namespace crescendo {
 
 namespace {
 
-constexpr int64_t kBatch = 64;
+constexpr size_t kBatch = 64;
 constexpr int64_t kNeighbours = 3;
 
 // "FD (shapes classifier)" of shapes-classifier.
@@ -26,6 +26,32 @@ std::string frechet_title(const FeatureExtractor& extractor) {
   std::replace(name.begin(), name.end(), '-', ' ');
   return "FD (" + name + ")";
 }
+
+// Pictures as they come -> their features, a batch at a time.
+class FeatureGatherer {
+ public:
+  FeatureGatherer(const FeatureExtractor& extractor, int64_t count)
+      : extractor_(extractor), pool_(count), logits_(count) {}
+  void add(const Image& image) {
+    waiting_.push_back(extractor_.prepare(image));
+    if (waiting_.size() == kBatch) look();
+  }
+  SetFeatures finish() {
+    if (!waiting_.empty()) look();
+    return {pool_.finish(), logits_.finish("the class scores")};
+  }
+
+ private:
+  void look() {
+    const Features features = extractor_(at::stack(waiting_));
+    waiting_.clear();
+    pool_.add(features.pool);
+    logits_.add(features.logits);
+  }
+  const FeatureExtractor& extractor_;
+  FeatureRows pool_, logits_;
+  std::vector<Tensor> waiting_;
+};
 
 }  // namespace
 
@@ -43,27 +69,25 @@ std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t sk
   return out;
 }
 
-std::vector<Image> read_pictures(const Dataset& set, const std::vector<int64_t>& indices) {
-  std::vector<Image> images;
+void each_picture(const Dataset& set, const std::vector<int64_t>& indices,
+                  const std::function<void(const Image&)>& use) {
   for (size_t i = 0; i < indices.size(); i += kBatch) {
-    const std::span part = std::span(indices).subspan(i, std::min<size_t>(kBatch, indices.size() - i));
+    const std::span part = std::span(indices).subspan(i, std::min(kBatch, indices.size() - i));
     const Tensor bytes = set.batch(part).images;  // (n, 3, side, side)
-    for (int64_t k = 0; k < bytes.size(0); ++k) images.push_back(tensor_to_image(bytes[k]));
+    for (int64_t k = 0; k < bytes.size(0); ++k) use(tensor_to_image(bytes[k]));
   }
-  return images;
 }
 
 SetFeatures features_of(const FeatureExtractor& extractor, const std::vector<Image>& images) {
-  const auto count = static_cast<int64_t>(images.size());
-  FeatureRows pool(count), logits(count);
-  for (size_t i = 0; i < images.size(); i += kBatch) {
-    std::vector<Tensor> prepared;
-    for (size_t k = i; k < std::min(i + kBatch, images.size()); ++k) prepared.push_back(extractor.prepare(images[k]));
-    const Features features = extractor(at::stack(prepared));
-    pool.add(features.pool);
-    logits.add(features.logits);
-  }
-  return {pool.finish(), logits.finish("the class scores")};
+  FeatureGatherer gatherer(extractor, static_cast<int64_t>(images.size()));
+  for (const Image& image : images) gatherer.add(image);
+  return gatherer.finish();
+}
+
+SetFeatures features_of(const FeatureExtractor& extractor, const Dataset& set, const std::vector<int64_t>& indices) {
+  FeatureGatherer gatherer(extractor, static_cast<int64_t>(indices.size()));
+  each_picture(set, indices, [&](const Image& image) { gatherer.add(image); });
+  return gatherer.finish();
 }
 
 Json PictureQuality::to_json() const {
@@ -95,14 +119,14 @@ PictureQuality picture_quality(const SetFeatures& real, const SetFeatures& judge
 QualityScorer::QualityScorer(std::shared_ptr<const FeatureExtractor> extractor, const Dataset& real, int64_t reference,
                              int64_t judged, std::vector<int64_t> labels)
     : extractor_(std::move(extractor)),
-      real_(features_of(*extractor_, read_pictures(real, some_pictures(real, reference)))),
+      real_(features_of(*extractor_, real, some_pictures(real, reference))),
       labels_(std::move(labels)) {
   const std::vector<int64_t> others = some_pictures(real, judged, reference);
   if (static_cast<int64_t>(others.size()) < judged) return;
   std::vector<int64_t> classes;
   if (!labels_.empty())
     for (const int64_t index : others) classes.push_back(real.label(index));
-  of_real_ = picture_quality(real_, features_of(*extractor_, read_pictures(real, others)), classes);
+  of_real_ = picture_quality(real_, features_of(*extractor_, real, others), classes);
 }
 
 Score QualityScorer::score(const std::vector<Image>& images) const {

@@ -6,6 +6,7 @@
 // other real pictures have: all that can be asked for.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ struct SetFeatures {
 };
 // Of all pictures, in their order.
 SetFeatures features_of(const FeatureExtractor& extractor, const std::vector<Image>& images);
+// Of some pictures of a set, of which memory holds a few at a time.
+SetFeatures features_of(const FeatureExtractor& extractor, const Dataset& set, const std::vector<int64_t>& indices);
 
 struct PictureQuality {
   double frechet = 0;
@@ -54,6 +57,8 @@ class QualityScorer : public Scorer {
 // Numbers of `count` pictures of a set, or of all, as many of each class as it has them: one of each class, then a second
 // one, and so on, drawn within the class. `skip` passes over the first.
 std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip = 0);
-std::vector<Image> read_pictures(const Dataset& set, const std::vector<int64_t>& indices);
+// Reads a few pictures at a time.
+void each_picture(const Dataset& set, const std::vector<int64_t>& indices,
+                  const std::function<void(const Image&)>& use);
 
 }  // namespace crescendo

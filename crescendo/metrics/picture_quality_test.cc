@@ -39,7 +39,7 @@ std::vector<Image> singles() {
 const SetFeatures& reference() {
   static const SetFeatures features = [] {
     const ShapesDataset set(800, 0, 64);
-    return features_of(*classifier(), read_pictures(set, some_pictures(set, 800)));
+    return features_of(*classifier(), set, some_pictures(set, 800));
   }();
   return features;
 }

@@ -1,7 +1,6 @@
 #include "crescendo/metrics/seams.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <iomanip>
@@ -18,27 +17,33 @@ double Seams::ratio() const {
 
 bool has_seams(int64_t token_side, int64_t side) { return token_side >= 2 && token_side < side; }
 
-Seams measure_seams(const std::vector<Image>& images, int64_t token_side) {
-  check(!images.empty(), "measure_seams: no pictures");
-  std::array<int64_t, 2> sum{}, count{};  // inside, across
-  for (const Image& image : images) {
-    check(has_seams(token_side, std::min(image.width, image.height)), "seams: tokens of ", token_side,
-          " pixels have no borders to tell from their inside in a picture of ", image.width, " x ", image.height);
-    for (int64_t y = 0; y < image.height; ++y) {
-      for (int64_t x = 0; x < image.width; ++x) {
-        const uint8_t* p = image.pixel(x, y);
-        const auto step_to = [&](int64_t u, int64_t v, bool border) {
-          const uint8_t* q = image.pixel(u, v);
-          sum[border] += std::abs(p[0] - q[0]) + std::abs(p[1] - q[1]) + std::abs(p[2] - q[2]);
-          count[border] += 3;
-        };
-        if (x + 1 < image.width) step_to(x + 1, y, (x + 1) % token_side == 0);
-        if (y + 1 < image.height) step_to(x, y + 1, (y + 1) % token_side == 0);
-      }
+void SeamMeter::add(const Image& image) {
+  check(has_seams(token_side_, std::min(image.width, image.height)), "seams: tokens of ", token_side_,
+        " pixels have no borders to tell from their inside in a picture of ", image.width, " x ", image.height);
+  for (int64_t y = 0; y < image.height; ++y) {
+    for (int64_t x = 0; x < image.width; ++x) {
+      const uint8_t* p = image.pixel(x, y);
+      const auto step_to = [&](int64_t u, int64_t v, bool border) {
+        const uint8_t* q = image.pixel(u, v);
+        sum_[border] += std::abs(p[0] - q[0]) + std::abs(p[1] - q[1]) + std::abs(p[2] - q[2]);
+        count_[border] += 3;
+      };
+      if (x + 1 < image.width) step_to(x + 1, y, (x + 1) % token_side_ == 0);
+      if (y + 1 < image.height) step_to(x, y + 1, (y + 1) % token_side_ == 0);
     }
   }
-  const auto mean = [&](size_t i) { return static_cast<double>(sum[i]) / static_cast<double>(count[i]); };
+}
+
+Seams SeamMeter::result() const {
+  check(count_[0] > 0, "seams: no pictures");
+  const auto mean = [&](size_t i) { return static_cast<double>(sum_[i]) / static_cast<double>(count_[i]); };
   return {mean(1), mean(0)};
+}
+
+Seams measure_seams(const std::vector<Image>& images, int64_t token_side) {
+  SeamMeter meter(token_side);
+  for (const Image& image : images) meter.add(image);
+  return meter.result();
 }
 
 Score SeamScorer::score(const std::vector<Image>& images) const {

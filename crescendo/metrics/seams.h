@@ -5,6 +5,7 @@
 // no border lies at a picture's edge, where outlines are rare. So the ratio stands beside that of real pictures.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -22,15 +23,26 @@ struct Seams {
 // Whether pictures of this side have borders, and pixels between them, at all.
 bool has_seams(int64_t token_side, int64_t side);
 
-// Over all pictures, both directions. Throws where has_seams() is false of one.
+// Over all pictures that come, both directions.
+class SeamMeter {
+ public:
+  explicit SeamMeter(int64_t token_side) : token_side_(token_side) {}
+  // Throws where has_seams() is false of the picture.
+  void add(const Image& image);
+  // At least one picture must have come.
+  Seams result() const;
+
+ private:
+  int64_t token_side_;
+  std::array<int64_t, 2> sum_{}, count_{};  // inside, across
+};
 Seams measure_seams(const std::vector<Image>& images, int64_t token_side);
 
 // {"seams": {"token_side", "ratio", "across", "inside", "of_real", "over_real"}}.
 class SeamScorer : public Scorer {
  public:
-  // `real`: pictures to compare with, of the data.
-  SeamScorer(int64_t token_side, const std::vector<Image>& real)
-      : token_side_(token_side), real_(measure_seams(real, token_side)) {}
+  // `real`: of pictures of the data.
+  SeamScorer(int64_t token_side, const Seams& real) : token_side_(token_side), real_(real) {}
   Score score(const std::vector<Image>& images) const override;
 
  private:

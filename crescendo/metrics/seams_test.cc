@@ -57,7 +57,7 @@ TEST(Seams, RiseWithTheStepAtTheBorder) {
 
 TEST(SeamScorer, ReportsBesideRealPictures) {
   const std::vector<Image> real = singles(80);
-  const SeamScorer scorer(16, real);
+  const SeamScorer scorer(16, measure_seams(real, 16));
   const Score same = scorer.score(real);
   EXPECT_EQ(same.json["seams"]["over_real"], 1.0);
   EXPECT_EQ(same.line, "seams 1.00 of real pictures'");
@@ -65,6 +65,7 @@ TEST(SeamScorer, ReportsBesideRealPictures) {
   EXPECT_FALSE(has_seams(1, 64));
   EXPECT_FALSE(has_seams(64, 64));
   EXPECT_CONTAINS(test::error_of([&] { measure_seams(real, 64); }), "tokens of 64 pixels have no borders");
+  EXPECT_CONTAINS(test::error_of([] { measure_seams({}, 16); }), "no pictures");
 }
 
 }  // namespace

@@ -30,17 +30,20 @@ void run_train_classifier(const ClassifierArguments& a) {
   check_usage(a.common.dtype == "fp32", "a classifier is trained in fp32; leave --dtype out");
   ClassifierTrainingOptions options;
   value_from_json(options, a.fields.given(), "the command line");
+  if (a.common.dry_run) {
+    options.classifier.classes = 2;  // the data are not looked at, and have two at least
+    options.validate();
+    Json resolved = value_to_json(options);
+    resolved["classifier"].erase("classes");
+    resolved["data"] = a.data;
+    return print_json(resolved);
+  }
   auto set = open_dataset(a.data, options.classifier.side);
   const std::vector<std::string> labels = label_names(set->classes(), "`data` " + a.data);
   check_usage(labels.size() >= 2, "`data` ", a.data, " has ", labels.size(),
               " classes; a classifier needs two: DIR/<class>/*.jpg");
   options.classifier.classes = static_cast<int64_t>(labels.size());
   options.validate();
-  if (a.common.dry_run) {
-    Json resolved = value_to_json(options);
-    resolved["data"] = a.data;
-    return print_json(resolved);
-  }
   check_writable(a.out, true);
   check_usage(!is_model_dir(a.out), a.out, " is a model's folder; choose another for the classifier");
   catch_interrupts();

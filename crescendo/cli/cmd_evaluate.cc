@@ -1,5 +1,6 @@
 // crescendo evaluate, and of its subcommands geneval: a text model of shapes by GenEval's rules.
 #include "crescendo/cli/cmd_evaluate.h"
+
 #include "crescendo/cli/model_scoring.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"

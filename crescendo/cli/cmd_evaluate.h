@@ -5,7 +5,7 @@
 
 namespace crescendo {
 
-void add_evaluate_shapes(CLI::App& evaluate);      // shapes
-void add_train_classifier(CLI::App& evaluate);     // train-classifier
+void add_evaluate_shapes(CLI::App& evaluate);   // shapes
+void add_train_classifier(CLI::App& evaluate);  // train-classifier
 
 }  // namespace crescendo

@@ -1,5 +1,5 @@
-// crescendo evaluate shapes: a class model of shapes by the exact detector, by its seams, and by quality seen through the
-// classifier in the box.
+// crescendo evaluate shapes: a class model of shapes by the exact detector, by its seams, and by quality seen through
+// the classifier in the box.
 #include <algorithm>
 
 #include "crescendo/cli/cmd_evaluate.h"
@@ -50,7 +50,8 @@ void run_shapes(const ShapesArguments& a) {
   }
   const auto classifier = ClassifierFeatures::load(find_model(a.classifier));
   catch_interrupts();
-  const int64_t factor = load_tokenizer_config(dir / kTokenizerFolder).factor(), side = info.model.latent_height * factor;
+  const int64_t factor = load_tokenizer_config(dir / kTokenizerFolder).factor(),
+                side = info.model.latent_height * factor;
   const MadePictures made =
       a.reconstruct ? reconstruct_pictures(a, dir, request.size(),
                                            [&](int64_t i, int64_t picture_side) {
@@ -59,15 +60,15 @@ void run_shapes(const ShapesArguments& a) {
                                              return render(draw_single(derive_seed(a.seed, 1), index, picture_side));
                                            })
                     : generate_pictures(a, dir, request);
-  const ModelScoring scoring{
-      .classifier = classifier,
-      .real = std::make_shared<ShapesDataset>(std::max(kRealPictures, a.real_images + request.size()), /*seed=*/0, side),
-      .side = side,
-      .token_side = info.model.patch * factor,
-      .images = request.size(),
-      .class_names = info.labels,
-      .labels = request.labels,
-      .real_images = a.real_images};
+  const ModelScoring scoring{.classifier = classifier,
+                             .real = std::make_shared<ShapesDataset>(
+                                 std::max(kRealPictures, a.real_images + request.size()), /*seed=*/0, side),
+                             .side = side,
+                             .token_side = info.model.patch * factor,
+                             .images = request.size(),
+                             .class_names = info.labels,
+                             .labels = request.labels,
+                             .real_images = a.real_images};
   report_score(a, *model_scorer(scoring), made, pictures);
 }
 
@@ -84,7 +85,8 @@ void add_evaluate_shapes(CLI::App& evaluate) {
       ->capture_default_str();
   add_number(*shapes, "--real-images", a->real_images, "real pictures to compare with", 10)->capture_default_str();
   a->add_reconstruct(*shapes, a->reconstruct);
-  add_examples(*shapes, {"evaluate shapes --model runs/shapes/model --seeds 2 --cfg 2", "evaluate shapes --reconstruct"});
+  add_examples(*shapes,
+               {"evaluate shapes --model runs/shapes/model --seeds 2 --cfg 2", "evaluate shapes --reconstruct"});
   shapes->callback([a] { run_shapes(*a); });
 }
 

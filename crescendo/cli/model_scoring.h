@@ -32,8 +32,8 @@ struct MadePictures {
 
 MadePictures generate_pictures(const EvaluateArguments& a, const std::filesystem::path& dir, const Request& request);
 
-// Pictures 0..count-1 through the model's tokenizer and back: what a model gets that draws perfect latents. `picture` is
-// given the side that the model draws.
+// Pictures 0..count-1 through the model's tokenizer and back: what a model gets that draws perfect latents. `picture`
+// is given the side that the model draws.
 MadePictures reconstruct_pictures(const EvaluateArguments& a, const std::filesystem::path& dir, int64_t count,
                                   const std::function<Image(int64_t index, int64_t side)>& picture);
 

@@ -3,12 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
-#include <cstdio>
-
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
-#include "crescendo/core/hash.h"
+#include "crescendo/core/sha256.h"
 #include "crescendo/core/utf8.h"
 #include "crescendo/image/resize.h"
 #include "crescendo/io/safetensors.h"
@@ -21,13 +18,6 @@ namespace {
 
 constexpr const char* kFormat = "crescendo-classifier-1";
 constexpr double kNormEps = 1e-5;
-
-// Of a file's bytes.
-std::string file_hash(const fs::path& file) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(Hash64().add(read_file(file)).value()));
-  return text;
-}
 
 }  // namespace
 
@@ -117,7 +107,10 @@ Features ClassifierFeatures::operator()(const Tensor& prepared) const {
 }
 
 Json ClassifierFeatures::identity() const {
-  return {{"network", "classifier"}, {"name", name_}, {"weights", weights_hash_}, {"side", config().side},
+  return {{"network", "classifier"},
+          {"name", name_},
+          {"weights", weights_hash_},
+          {"side", config().side},
           {"dtype", "fp32"}};
 }
 
@@ -145,7 +138,7 @@ std::shared_ptr<const ClassifierFeatures> ClassifierFeatures::load(const fs::pat
   if (!folder.has_filename()) folder = folder.parent_path();
   return std::make_shared<ClassifierFeatures>(folder.filename().string(), std::move(classifier),
                                               std::vector<std::string>(lines.begin(), lines.end()),
-                                              file_hash(weights_file), device);
+                                              sha256_of_file(weights_file), device);
 }
 
 void save_classifier(const fs::path& directory, const Classifier& classifier, const std::vector<std::string>& labels,

@@ -2,8 +2,8 @@
 // trains it by itself (train/classifier_training.h), so pictures can be measured where no network is at hand.
 //
 // A convolution of 5 x 5, then stages of two of 3 x 3, each stage at half the side of the one before; group norm and
-// ReLU behind every convolution. The features are means over the cells of a coarse grid, so that they know roughly where
-// something is; the classes are told from the mean over the whole picture.
+// ReLU behind every convolution. The features are means over the cells of a coarse grid, so that they know roughly
+// where something is; the classes are told from the mean over the whole picture.
 #pragma once
 
 #include <filesystem>
@@ -54,8 +54,8 @@ class Classifier {
   struct Layer {
     Layer(const Scope& scope, int64_t in, int64_t out, int64_t kernel, int64_t stride);
     Tensor operator()(const Tensor& x, int64_t groups) const;
-    Tensor weight;                   // (out, in, kernel, kernel)
-    Tensor norm_weight, norm_bias;   // (out)
+    Tensor weight;                  // (out, in, kernel, kernel)
+    Tensor norm_weight, norm_bias;  // (out)
     int64_t stride;
   };
   Classifier(const ClassifierConfig& config, Params params);
@@ -68,7 +68,7 @@ class Classifier {
 // A classifier as metrics use it: loaded from its folder, without gradients.
 class ClassifierFeatures final : public FeatureExtractor {
  public:
-  // `name` and `weights_hash` make its identity.
+  // `name` and `weights_hash`, the SHA-256 of the weights' file, make its identity.
   ClassifierFeatures(std::string name, std::shared_ptr<const Classifier> classifier, std::vector<std::string> labels,
                      std::string weights_hash, at::Device device = at::kCPU);
   // From DIR/config.json, labels.txt and model.safetensors; the folder's name is its name.

@@ -5,6 +5,7 @@
 
 #include "crescendo/core/file.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/core/sha256.h"
 #include "crescendo/data/shapes.h"
 #include "tests/support.h"
 
@@ -46,7 +47,9 @@ class ClassifierFolder : public testing::Test {
   void SetUp() override {
     save_classifier(folder_ / "small", *Classifier::random(tiny_config(), 1), {"a", "b", "c"}, {{"images", 5}});
   }
-  std::string load_error() { return test::error_of([&] { ClassifierFeatures::load(folder_ / "small"); }); }
+  std::string load_error() {
+    return test::error_of([&] { ClassifierFeatures::load(folder_ / "small"); });
+  }
   void change(const std::string& file, const std::string& from, const std::string& to) {
     std::string text = read_file(folder_ / "small" / file);
     const size_t place = text.find(from);
@@ -62,6 +65,7 @@ TEST_F(ClassifierFolder, ComesBackAndSaysWhatItIs) {
   EXPECT_TRUE(at::equal((*features)(x).logits, (*Classifier::random(tiny_config(), 1))(x).logits));
   const Json identity = features->identity();
   EXPECT_EQ(identity["name"], "small");
+  EXPECT_EQ(identity["weights"], sha256(read_file(folder_ / "small" / "model.safetensors")));
   save_classifier(folder_ / "other", *Classifier::random(tiny_config(), 2), {"a", "b", "c"}, Json::object());
   EXPECT_NE(identity["weights"], ClassifierFeatures::load(folder_ / "other")->identity()["weights"]);
   EXPECT_EQ(identity, ClassifierFeatures::load(folder_ / "small")->identity());

@@ -60,8 +60,7 @@ std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t sk
   std::map<int64_t, int64_t> of_class;               // so far
   for (const int64_t index : epoch_order(set.size(), /*seed=*/0, 0))
     by_turn.emplace_back(of_class[set.label(index)]++, index);
-  std::stable_sort(by_turn.begin(), by_turn.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::stable_sort(by_turn.begin(), by_turn.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<int64_t> out;
   const auto size = static_cast<int64_t>(by_turn.size());
   for (int64_t i = std::min(skip, size); i < size && i - skip < count; ++i)

@@ -1,8 +1,8 @@
 // How near pictures come to real ones, seen through a classifier of the program's own (classifier.h): Frechet distance,
 // precision, recall, and how clearly and evenly classes show.
 //
-// The distance is the formula of FID on other features. It is called FD with the classifier's name, and compares with no
-// FID: only with the same classifier's, on as many pictures of the same data. Beside each number stands what as many
+// The distance is the formula of FID on other features. It is called FD with the classifier's name, and compares with
+// no FID: only with the same classifier's, on as many pictures of the same data. Beside each number stands what as many
 // other real pictures have: all that can be asked for.
 #pragma once
 
@@ -30,9 +30,9 @@ SetFeatures features_of(const FeatureExtractor& extractor, const Dataset& set, c
 struct PictureQuality {
   double frechet = 0;
   double precision = 0, recall = 0;
-  double class_score = 0;                 // exp of the mean KL(classes of a picture || classes of all), as Inception Score
-  std::optional<double> asked_class{};    // share of pictures whose class is the one that was asked for
-  std::string warning{};                  // of the Frechet distance
+  double class_score = 0;  // exp of the mean KL(classes of a picture || classes of all), as Inception Score
+  std::optional<double> asked_class{};  // share of pictures whose class is the one that was asked for
+  std::string warning{};                // of the Frechet distance
   Json to_json() const;
 };
 // `labels`: the class that each picture of `judged` was to show; empty where none was asked for.
@@ -54,8 +54,8 @@ class QualityScorer : public Scorer {
   std::vector<int64_t> labels_;
 };
 
-// Numbers of `count` pictures of a set, or of all, as many of each class as it has them: one of each class, then a second
-// one, and so on, drawn within the class. `skip` passes over the first.
+// Numbers of `count` pictures of a set, or of all, as many of each class as it has them: one of each class, then a
+// second one, and so on, drawn within the class. `skip` passes over the first.
 std::vector<int64_t> some_pictures(const Dataset& set, int64_t count, int64_t skip = 0);
 // Reads a few pictures at a time.
 void each_picture(const Dataset& set, const std::vector<int64_t>& indices,

@@ -21,8 +21,8 @@ Score JointScorer::score(const std::vector<Image>& images) const {
 }
 
 std::string measure_line(const std::string& name, double value, std::optional<double> of_real, int digits) {
-  std::string line = concat(std::left, std::setw(24), name, std::right, std::fixed, std::setprecision(digits),
-                            std::setw(9), value);
+  std::string line =
+      concat(std::left, std::setw(24), name, std::right, std::fixed, std::setprecision(digits), std::setw(9), value);
   if (of_real) line += concat("  (real pictures ", std::fixed, std::setprecision(digits), *of_real, ")");
   return line + "\n";
 }

@@ -1,8 +1,8 @@
 // Do the borders between tokens show? Steps from pixel to pixel across borders, against steps inside tokens.
 //
 // A token is a square of pixels, patch times the tokenizer's factor wide. Where a model draws neighbouring tokens apart
-// from each other, steps across borders are larger. Real pictures know nothing of tokens, yet their ratio need not be 1:
-// no border lies at a picture's edge, where outlines are rare. So the ratio stands beside that of real pictures.
+// from each other, steps across borders are larger. Real pictures know nothing of tokens, yet their ratio need not be
+// 1: no border lies at a picture's edge, where outlines are rare. So the ratio stands beside that of real pictures.
 #pragma once
 
 #include <array>

@@ -31,7 +31,8 @@ TEST(Seams, KnownSteps) {
   // Columns 0 0 10 10 30 30: steps of 10 and 20 across borders of tokens of 2, none inside; rows are alike.
   Image image(6, 6);
   for (int64_t y = 0; y < 6; ++y)
-    for (int64_t x = 0; x < 6; ++x) std::fill_n(image.pixel(x, y), 3, static_cast<uint8_t>(x < 2 ? 0 : x < 4 ? 10 : 30));
+    for (int64_t x = 0; x < 6; ++x)
+      std::fill_n(image.pixel(x, y), 3, static_cast<uint8_t>(x < 2 ? 0 : x < 4 ? 10 : 30));
   const Seams two = measure_seams({image}, 2);
   EXPECT_DOUBLE_EQ(two.across, 15.0 / 2);  // half of the borders lie between rows
   EXPECT_DOUBLE_EQ(two.inside, 0);

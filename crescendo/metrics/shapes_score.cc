@@ -75,9 +75,10 @@ Score ShapesScorer::score(const std::vector<Image>& images) const {
   const auto share = [&](const char* of) { return whole_percent(out.json[of]["share"].get<double>()); };
   out.line = concat("colour ", share("colour"), ", shape ", share("shape"), ", both ", share("both"), " of ", s.images,
                     " samples; spread of centres ", s.centre_spread, ", of sizes ", s.size_spread);
-  for (const char* name : {"found", "colour", "shape", "both", "outline"}) out.table += share_line(name, out.json[name]);
-  out.table += concat(std::fixed, std::setprecision(2), "overlap with the outline ", s.overlap, " on average\n", "spread of centres ", s.centre_spread, " and of sizes ",
-                      s.size_spread, " of the data's\n");
+  for (const char* name : {"found", "colour", "shape", "both", "outline"})
+    out.table += share_line(name, out.json[name]);
+  out.table += concat(std::fixed, std::setprecision(2), "overlap with the outline ", s.overlap, " on average\n",
+                      "spread of centres ", s.centre_spread, " and of sizes ", s.size_spread, " of the data's\n");
   return out;
 }
 

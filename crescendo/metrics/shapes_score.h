@@ -14,7 +14,8 @@ std::string share_line(const std::string& name, const Json& share, const std::st
 std::string percent(double share);
 std::string whole_percent(double share);
 
-// Of an object with its figure's outline. GenEval counts objects from such a score on; rendered ones have 0.95 and more.
+// Of an object with its figure's outline. GenEval counts objects from such a score on; rendered ones have 0.95 and
+// more.
 constexpr double kCleanOverlap = 0.9;
 
 struct ShapesScore {

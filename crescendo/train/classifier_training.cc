@@ -54,8 +54,7 @@ ClassifierTrainingResult train_classifier(Classifier& classifier, const Training
                                           const std::filesystem::path& directory, const Json& about,
                                           const std::function<bool()>& stop) {
   o.validate();
-  check(fields_equal(classifier.config(), o.classifier) &&
-            static_cast<int64_t>(labels.size()) == o.classifier.classes,
+  check(fields_equal(classifier.config(), o.classifier) && static_cast<int64_t>(labels.size()) == o.classifier.classes,
         "train_classifier: the classifier is not the one of the options, or its labels are not");
   const int64_t training_images = images.size() - o.held_out;
   check_usage(training_images >= 1, "the data has ", images.size(), " images, of which held_out takes ", o.held_out,

@@ -69,8 +69,8 @@ struct ClassifierTrainingResult {
 };
 
 // Trains in place on a set whose classes are `labels`. The last `held_out` images are never trained on. Writes
-// DIR/log.jsonl as it goes and the classifier's folder DIR at the end, also where `stop`, looked at between steps, ended
-// it. `about` goes into its config.json beside the result.
+// DIR/log.jsonl as it goes and the classifier's folder DIR at the end, also where `stop`, looked at between steps,
+// ended it. `about` goes into its config.json beside the result.
 ClassifierTrainingResult train_classifier(Classifier& classifier, const TrainingImages& images,
                                           const std::vector<std::string>& labels,
                                           const ClassifierTrainingOptions& options,

@@ -96,7 +96,7 @@ TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const Ch
   const fs::path cache_file = run.out / "latents.safetensors";
   const auto cache = LatentCache::open(cache_file);
   const std::shared_ptr<const Dataset> dataset = without_unreadable(open_dataset(recipe.data, side), recipe.skip_bad,
-                                                              cache ? cache->has_picture() : KnownReadable());
+                                                                    cache ? cache->has_picture() : KnownReadable());
   check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ",
               config.model.latent_channels, ", the tokenizer has ", vae->config().latent_channels);
   if (run.resume) {
@@ -136,8 +136,8 @@ TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const Ch
   };
   hooks.on_sample = samples_of(choose_samples(info));
   if (config.train.evaluate_images > 0 && choose_evaluation)
-    hooks.on_evaluate = samples_of(
-        choose_evaluation(info, {dataset, side, config.model.patch * vae->config().factor()}));
+    hooks.on_evaluate =
+        samples_of(choose_evaluation(info, {dataset, side, config.model.patch * vae->config().factor()}));
   if (text && text->frozen) text->encoder.reset();  // it has read all it has to
   hooks.on_save = [&](const TrainProgress& progress, const TensorMap& weights) {
     info.training = {{"images", progress.images},

@@ -27,8 +27,8 @@ struct SampleTask {
 };
 using ChooseSamples = std::function<SampleTask(const ModelInfo&)>;
 
-// What a choice of pictures may depend on besides the model: the data set, which may be kept, and how large pictures and
-// tokens are, in pixels.
+// What a choice of pictures may depend on besides the model: the data set, which may be kept, and how large pictures
+// and tokens are, in pixels.
 struct RunData {
   std::shared_ptr<const Dataset> set;
   int64_t side = 0;

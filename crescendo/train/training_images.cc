@@ -36,8 +36,8 @@ LabelledImages TrainingImages::batch(std::span<const int64_t> indices) const {
     if (asked[set].empty()) continue;
     const LabelledImages part = sets_[set]->batch(asked[set]);  // (n, 3, side, side)
     if (!out.images.defined())
-      out.images = at::empty({count, part.images.size(1), part.images.size(2), part.images.size(3)},
-                             part.images.options());
+      out.images =
+          at::empty({count, part.images.size(1), part.images.size(2), part.images.size(3)}, part.images.options());
     out.images.index_copy_(0, at::tensor(places[set]), part.images);
     out.labels.index_copy_(0, at::tensor(places[set]), part.labels);
   }
@@ -62,9 +62,8 @@ Tensor worn(const Tensor& images, const Augmentation& augmentation, uint64_t see
   Tensor x = images;
   if (augmentation.blur > 0) {
     // A Gaussian this narrow has one neighbour to either side that counts.
-    const Tensor side = drawn(augmentation.blur, [](double sigma) {
-      return std::exp(-0.5 / std::max(sigma * sigma, 1e-6));
-    });
+    const Tensor side =
+        drawn(augmentation.blur, [](double sigma) { return std::exp(-0.5 / std::max(sigma * sigma, 1e-6)); });
     for (const int64_t dim : {2, 3}) {
       const int64_t n = x.size(dim);
       const Tensor before = at::cat({x.narrow(dim, 0, 1), x.narrow(dim, 0, n - 1)}, dim);

@@ -138,7 +138,7 @@ help() {
   refuses 2 'configs/shapes-64-tokenizer' tokenizer train
   is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
   for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
-    'tokenizer reconstruct' 'tokenizer filter' 'evaluate shapes' 'evaluate geneval' 'evaluate images' 'evaluate stats' \
+    'tokenizer reconstruct' 'tokenizer filter' 'evaluate shapes' 'evaluate geneval' 'evaluate train-classifier' 'evaluate images' 'evaluate stats' \
     'evaluate merge' 'evaluate fid' 'evaluate compare' 'evaluate weights-info' 'evaluate fidelity' 'evaluate pack' \
     'evaluate unpack' 'evaluate captions' 'evaluate geneval-gen' 'evaluate geneval-score' 'evaluate geneval-summary' \
     'text tokenize' 'text encode' \
@@ -567,7 +567,22 @@ evaluate() {
   for part in colour shape both seconds_per_image; do is "no $part" grep -q "\"$part\"" stdout; done
   mv stdout first
   ok evaluate shapes --model "$model" --seeds 1 --batch 33 --steps 1 --diffusion-steps 1
-  is "not four shares" [ "$(grep -c ' % ' stdout)" -eq 4 ]
+  is "not five shares" [ "$(grep -c ' % ' stdout)" -eq 5 ]
+  for line in seams 'FD (shapes classifier)' precision recall 'class score'; do
+    is "no line $line" grep -q "^$line .*(real pictures " stdout
+  done
+  ok evaluate shapes --reconstruct --model "$root/models/shapes-64" --seeds 1 --real-images 100 --json
+  is "does not say what was judged" grep -q '"reconstruct": true' stdout
+  isnt "a sampler without sampling" grep -q '"sampler"' stdout
+  refuses 2 '--reconstruct' evaluate shapes --reconstruct --model "$model" --cfg 2
+  refuses 1 'has not the format crescendo-classifier-1' evaluate shapes --model "$model" --classifier "$model"
+  # A classifier of one's own, and a training that measures itself with it.
+  ok evaluate train-classifier --data shapes:count=400 --images 64 --held-out 80 --out own-classifier
+  is "no classifier" [ -f own-classifier/config.json ]
+  ok evaluate shapes --model "$model" --seeds 1 --steps 1 --diffusion-steps 1 --classifier own-classifier --real-images 100
+  is "not the own classifier" grep -q '^FD (own classifier) ' stdout
+  refuses 2 'has 0 classes' evaluate train-classifier --data scenes:count=40 --out no-classifier
+  absent no-classifier
   refuses 2 'seeds must be at least 1' evaluate shapes --model "$model" --seeds 0
   # Pictures of the data through the tokenizer of the text model in the box, and no sampling at all.
   text_model=$root/models/shapes-text-64

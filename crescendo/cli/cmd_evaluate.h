@@ -5,6 +5,8 @@
 
 namespace crescendo {
 
+void add_evaluate_shapes(CLI::App& evaluate);   // shapes
+void add_train_classifier(CLI::App& evaluate);  // train-classifier
 void add_evaluate_images(CLI::App& evaluate);         // images
 void add_evaluate_statistics(CLI::App& evaluate);     // stats, merge, fid, compare, weights-info
 void add_evaluate_fidelity(CLI::App& evaluate);       // fidelity

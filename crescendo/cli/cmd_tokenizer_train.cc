@@ -101,7 +101,7 @@ void run_train(const TrainArguments& a) {
   std::vector<std::unique_ptr<Dataset>> sets;
   for (const auto& spec : recipe.data)
     sets.push_back(without_unreadable(open_dataset(spec, options.image_side), recipe.skip_bad));
-  const TokenizerImages images(std::move(sets), seed);
+  const TrainingImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
   const std::unique_ptr<KlVae> vae = first_weights(a, options);
   vae->params().to(device, at::kFloat);

@@ -6,9 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <future>
 #include <numbers>
-#include <numeric>
 #include <vector>
 
 #include "crescendo/core/check.h"
@@ -18,19 +16,13 @@
 #include "crescendo/core/rng.h"
 #include "crescendo/image/image.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
+#include "crescendo/train/clipped_steps.h"
 #include "crescendo/train/latents.h"
 #include "crescendo/train/precision.h"
 
 namespace crescendo {
 
 namespace {
-
-// The numbers first..last-1, as a batch asks for them.
-std::vector<int64_t> range(int64_t first, int64_t last) {
-  std::vector<int64_t> out(static_cast<size_t>(std::max<int64_t>(0, last - first)));
-  std::iota(out.begin(), out.end(), first);
-  return out;
-}
 
 Tensor noise_for(const KlVae& vae, const Tensor& image, uint64_t seed, uint32_t step) {
   const int64_t f = vae.config().factor();
@@ -56,50 +48,9 @@ Params trained_parameters(const KlVae& vae, bool freeze_encoder) {
   return out;
 }
 
-// Hands out training images in a new random order each time round, one batch ahead of the network.
-class Batches {
- public:
-  Batches(const TokenizerImages& images, int64_t count, const TokenizerTrainingOptions& options)
-      : images_(images), options_(options), order_(count, static_cast<uint64_t>(options.seed)) {
-    prefetch();
-  }
-  ~Batches() {
-    if (next_.valid()) next_.wait();
-  }
-
-  Tensor next() {  // (batch, 3, side, side) in [-1, 1]
-    Tensor batch = next_.get();
-    prefetch();
-    return batch;
-  }
-
- private:
-  void prefetch() {
-    std::vector<int64_t> indices(static_cast<size_t>(options_.batch));
-    for (int64_t& index : indices) index = order_.index_of(asked_++);
-    Rng flips(static_cast<uint64_t>(options_.seed), Draw::kFlip, step_++);
-    std::vector<int64_t> mirrored;
-    if (options_.flip)
-      for (int64_t i = 0; i < options_.batch; ++i)
-        if (flips.uniform() < 0.5) mirrored.push_back(i);
-    next_ = std::async(std::launch::async, [this, indices = std::move(indices), mirrored = std::move(mirrored)] {
-      Tensor batch = images_.batch(indices);
-      for (const int64_t i : mirrored) batch[i].copy_(batch[i].flip({2}));
-      return from_bytes(batch);
-    });
-  }
-
-  const TokenizerImages& images_;
-  const TokenizerTrainingOptions& options_;
-  ImageOrder order_;
-  int64_t asked_ = 0;  // images so far
-  uint32_t step_ = 0;
-  std::future<Tensor> next_;
-};
-
 double psnr(double mean_square) { return 10 * std::log10(4 / std::max(mean_square, 1e-12)); }
 
-int64_t measure_batch(const TokenizerImages& images) { return tokenizer_batch(images.batch(range(0, 1)).size(2)); }
+int64_t measure_batch(const TrainingImages& images) { return tokenizer_batch(images.batch(0, 1).images.size(2)); }
 
 }  // namespace
 
@@ -141,39 +92,6 @@ TokenizerTrainingOptions tokenizer_training_preset(std::string_view name) {
 }
 
 //----------------------------------------------------------------------------
-// Images.
-
-TokenizerImages::TokenizerImages(std::vector<std::unique_ptr<Dataset>> sets, uint64_t seed) : sets_(std::move(sets)) {
-  int64_t total = 0;
-  for (const auto& set : sets_) {
-    starts_.push_back(total);
-    total += set->size();
-  }
-  check_usage(total > 0, "the data set is empty");
-  order_ = epoch_order(total, derive_seed(seed, 2), 0);
-}
-
-Tensor TokenizerImages::batch(std::span<const int64_t> indices) const {
-  std::vector<std::vector<int64_t>> asked(sets_.size()), places(sets_.size());
-  for (size_t i = 0; i < indices.size(); ++i) {
-    const int64_t image = order_.at(static_cast<size_t>(indices[i]));
-    const auto set = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), image) - starts_.begin()) - 1;
-    asked[set].push_back(image - starts_[set]);
-    places[set].push_back(static_cast<int64_t>(i));
-  }
-  Tensor out;
-  for (size_t set = 0; set < sets_.size(); ++set) {
-    if (asked[set].empty()) continue;
-    const Tensor images = sets_[set]->batch(asked[set]).images;  // (n, 3, side, side)
-    if (!out.defined())
-      out = at::empty({static_cast<int64_t>(indices.size()), images.size(1), images.size(2), images.size(3)},
-                      images.options());
-    out.index_copy_(0, at::tensor(places[set]), images);
-  }
-  return out;
-}
-
-//----------------------------------------------------------------------------
 // Loss and measures.
 
 TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor& noise,
@@ -190,7 +108,7 @@ TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor
   return loss;
 }
 
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
+ReconstructionQuality reconstruction_quality(const KlVae& vae, const TrainingImages& images, int64_t first,
                                              int64_t count, uint64_t seed) {
   const at::NoGradGuard no_grad;
   check(count > 0, "PSNR needs at least one image");
@@ -198,7 +116,7 @@ ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerIm
   const int64_t batch = measure_batch(images);
   for (int64_t at_image = 0; at_image < count; at_image += batch) {
     const int64_t n = std::min(batch, count - at_image);
-    const Tensor x = from_bytes(images.batch(range(first + at_image, first + at_image + n))).to(vae.device());
+    const Tensor x = from_bytes(images.batch(first + at_image, first + at_image + n).images).to(vae.device());
     const Tensor moments = vae.encode_moments(x);
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(at_image));
     const auto error = [&](const Tensor& z) {
@@ -210,14 +128,14 @@ ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerIm
   return {psnr(by_mean / static_cast<double>(count)), psnr(by_sample / static_cast<double>(count))};
 }
 
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed) {
+double measure_latent_std(const KlVae& vae, const TrainingImages& images, int64_t count, uint64_t seed) {
   const at::NoGradGuard no_grad;
   count = std::min(count, images.size());
   check(count > 0, "the latent scale needs at least one image");
   double sum = 0, square = 0, values = 0;
   const int64_t batch = measure_batch(images);
   for (int64_t first = 0; first < count; first += batch) {
-    const Tensor x = from_bytes(images.batch(range(first, std::min(count, first + batch)))).to(vae.device());
+    const Tensor x = from_bytes(images.batch(first, std::min(count, first + batch)).images).to(vae.device());
     const Tensor noise = noise_for(vae, x, seed, static_cast<uint32_t>(first));
     const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
     sum += z.sum().item<double>();
@@ -236,7 +154,7 @@ Json TokenizerTrainingResult::to_json() const {
 //----------------------------------------------------------------------------
 // The loop.
 
-TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TrainingImages& images, const TokenizerTrainingOptions& o,
                                         const std::filesystem::path& directory, const std::function<bool()>& stop) {
   o.validate();
   const int64_t training_images = images.size() - o.held_out;
@@ -249,12 +167,12 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
 
   Params trained = trained_parameters(vae, o.freeze_encoder);
   AdamW optimizer(trained, o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
-  Batches batches(images, training_images, o);
+  ClippedSteps clipped_step(optimizer, o.grad_clip);
+  ImageBatches batches(images, training_images, o.batch, static_cast<uint64_t>(o.seed), {.flip = o.flip});
   Progress progress("tokenizer");
   const uint64_t seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
   const double start_s = now_s();
   TokenizerTrainingResult result;
-  int64_t skipped = 0;
 
   // Weights with their scale: what lies in DIR/tokenizer can be used at any time, so what is spoilt does not get there.
   const auto write = [&] {
@@ -275,19 +193,14 @@ TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& image
   uint32_t step = 0;
   while (result.images < o.images && !(stop && stop())) {
     const double lr = learning_rate(o.lr_schedule, o.lr, result.images, o.images);
-    const Tensor x = batches.next().to(vae.device());  // (B, 3, H, W)
+    const Tensor x = batches.next().images.to(vae.device());  // (B, 3, H, W)
     const Tensor noise = noise_for(vae, x, seed, step), added = latent_noise_for(vae, x, o.latent_noise, seed, step);
     ++step;
     const TokenizerLoss loss = [&] {
       const ConvolutionDtype convolution(dtype);
       return tokenizer_loss(vae, x, noise, o.loss, added);
     }();
-    optimizer.zero_grad();
-    loss.total.backward();
-    const double norm = optimizer.grad_norm();
-    if (std::isfinite(norm)) optimizer.step(lr, o.grad_clip > 0 ? std::min(1.0, o.grad_clip / (norm + 1e-12)) : 1.0);
-    skipped = std::isfinite(norm) ? 0 : skipped + 1;
-    check(skipped < 10, "training broke down: ten steps in a row had a gradient that is not finite; lower lr");
+    const double norm = clipped_step(loss.total, lr);
 
     const int64_t before = result.images;
     result.images += o.batch;

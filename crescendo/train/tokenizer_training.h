@@ -10,16 +10,14 @@
 
 #include <filesystem>
 #include <functional>
-#include <memory>
-#include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "crescendo/core/fields.h"
-#include "crescendo/data/dataset.h"
 #include "crescendo/tokenizer/kl_vae.h"
 #include "crescendo/train/adamw.h"
 #include "crescendo/train/lr.h"
+#include "crescendo/train/training_images.h"
 
 namespace crescendo {
 
@@ -90,19 +88,6 @@ bool is_of_decoder(std::string_view name);
 // "shapes-64" and "kl16": options with that tokenizer.
 TokenizerTrainingOptions tokenizer_training_preset(std::string_view name);
 
-// Data sets one behind the other, in an order shuffled once for all, so that the last images are a fair sample.
-class TokenizerImages {
- public:
-  TokenizerImages(std::vector<std::unique_ptr<Dataset>> sets, uint64_t seed);
-  int64_t size() const { return static_cast<int64_t>(order_.size()); }
-  Tensor batch(std::span<const int64_t> indices) const;  // (n, 3, side, side) uint8
-
- private:
-  std::vector<std::unique_ptr<Dataset>> sets_;
-  std::vector<int64_t> starts_;  // number of the first image of each set
-  std::vector<int64_t> order_;
-};
-
 // One step's loss, differentiable: image (B, 3, H, W) in [-1, 1], noise (B, C, h, w) of the posterior; `added`, of the
 // same shape, goes on top of its sample.
 struct TokenizerLoss {
@@ -115,11 +100,11 @@ struct ReconstructionQuality {
   double psnr = 0.0;         // of decode(posterior mean), clipped to [-1, 1]; from the mean square error of all images
   double psnr_sample = 0.0;  // of decode(posterior sample)
 };
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
+ReconstructionQuality reconstruction_quality(const KlVae& vae, const TrainingImages& images, int64_t first,
                                              int64_t count, uint64_t seed);
 
 // Standard deviation of posterior samples about their overall mean, before any scale.
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed);
+double measure_latent_std(const KlVae& vae, const TrainingImages& images, int64_t count, uint64_t seed);
 
 struct TokenizerTrainingResult {
   int64_t images = 0;
@@ -133,7 +118,7 @@ struct TokenizerTrainingResult {
 
 // Trains in place. The last `held_out` images of the set are never trained on. Writes DIR/log.jsonl as it goes and
 // DIR/tokenizer/ every `checkpoint_images` images and at the end; `stop` is looked at between steps.
-TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images,
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TrainingImages& images,
                                         const TokenizerTrainingOptions& options, const std::filesystem::path& directory,
                                         const std::function<bool()>& stop = {});
 

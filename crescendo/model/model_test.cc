@@ -339,7 +339,12 @@ TEST(ModelConfig, ErrorsNameTheSize) {
 }
 
 TEST(ModelConfig, RoundTripsThroughJson) {
-  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar)}) {
+  ModelConfig scales = tiny_config(Order::kNextScale);
+  scales.scales = {2, 4};
+  scales.scale_std = {0.25, 1.5};
+  scales.residual = scales.markov = true;
+  for (const ModelConfig& sizes :
+       {tiny_config(), tiny_text_config(), tiny_config(Order::kMar), tiny_config(Order::kRaster), scales}) {
     const ModelConfig c = sizes;
     ModelConfig back;
     value_from_json(back, Json::parse(value_to_json(c).dump()), "config");

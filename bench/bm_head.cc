@@ -79,7 +79,6 @@ void head_steps(benchmark::State& state, const ModelConfig& m, int64_t images, b
   const Tensor x = randn({rows, m.token_channels()}, 1), z = randn({rows, m.diffusion_width}, 2),
                times = randn({kSteps, m.diffusion_width}, 3), y = z + times[0];
   FusedHead fused_head(head);
-  fused_head.pack_for(rows);
   const auto run = [&] {
     if (fused) fused_head.begin(z, times);
     Tensor out;

@@ -28,6 +28,25 @@ if(OpenMP_CXX_FOUND)
   target_link_libraries(crescendo_torch INTERFACE OpenMP::OpenMP_CXX)
 endif()
 
+# Matrix products. Two copies of oneDNN in one process would share their names, so only the one beside LibTorch is taken,
+# which LibTorch loads, too. (Its own CMake package asks for OpenCL.)
+set(CRESCENDO_WITH_ONEDNN OFF)
+if(NOT CRESCENDO_ONEDNN STREQUAL "OFF" AND OpenMP_CXX_FOUND)
+  cmake_path(GET TORCH_LIBRARY PARENT_PATH torch_folder)
+  find_library(CRESCENDO_onednn_LIBRARY dnnl PATHS ${torch_folder} NO_DEFAULT_PATH)
+  find_path(CRESCENDO_onednn_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
+  if(CRESCENDO_onednn_LIBRARY AND CRESCENDO_onednn_INCLUDE_DIR)
+    set(CRESCENDO_WITH_ONEDNN ON)
+  endif()
+endif()
+message(STATUS "Matrix products by oneDNN: ${CRESCENDO_WITH_ONEDNN}")
+
+add_library(crescendo_onednn INTERFACE)
+if(CRESCENDO_WITH_ONEDNN)
+  target_include_directories(crescendo_onednn SYSTEM INTERFACE ${CRESCENDO_onednn_INCLUDE_DIR})
+  target_link_libraries(crescendo_onednn INTERFACE ${CRESCENDO_onednn_LIBRARY})
+endif()
+
 # Text: regular expressions over Unicode (10.40 knows \p{White_Space}), and normal forms. Neither ships a CMake package.
 foreach(library pcre2-8 utf8proc)
   string(REPLACE "-8" "" name ${library})
@@ -37,6 +56,13 @@ foreach(library pcre2-8 utf8proc)
   target_include_directories(crescendo_${name} SYSTEM INTERFACE ${CRESCENDO_${name}_INCLUDE_DIR})
   target_link_libraries(crescendo_${name} INTERFACE ${CRESCENDO_${name}_LIBRARY})
 endforeach()
+
+# Its headers lie in a folder, and what it ships for CMake differs between versions.
+find_library(CRESCENDO_webp_LIBRARY webp REQUIRED)
+find_path(CRESCENDO_webp_INCLUDE_DIR webp/decode.h REQUIRED)
+add_library(crescendo_webp INTERFACE)
+target_include_directories(crescendo_webp SYSTEM INTERFACE ${CRESCENDO_webp_INCLUDE_DIR})
+target_link_libraries(crescendo_webp INTERFACE ${CRESCENDO_webp_LIBRARY})
 
 add_library(crescendo_flags INTERFACE)
 target_compile_options(crescendo_flags INTERFACE

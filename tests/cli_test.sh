@@ -138,7 +138,10 @@ help() {
   refuses 2 'configs/shapes-64-tokenizer' tokenizer train
   is "no pointer to the help of the subcommand" grep -q 'crescendo tokenizer train' stderr
   for command in generate train 'data shapes' 'data scenes' 'tokenizer train' 'tokenizer encode' 'tokenizer decode' \
-    'tokenizer reconstruct' 'tokenizer filter' 'evaluate shapes' 'evaluate geneval' 'text tokenize' 'text encode' \
+    'tokenizer reconstruct' 'tokenizer filter' 'evaluate shapes' 'evaluate geneval' 'evaluate train-classifier' 'evaluate images' 'evaluate stats' \
+    'evaluate merge' 'evaluate fid' 'evaluate compare' 'evaluate weights-info' 'evaluate fidelity' 'evaluate pack' \
+    'evaluate unpack' 'evaluate captions' 'evaluate geneval-gen' 'evaluate geneval-score' 'evaluate geneval-summary' \
+    'text tokenize' 'text encode' \
     convert inspect bench; do
     ok $command --help
     is "$command --help has no group Common" grep -q '^Common:' stdout
@@ -564,7 +567,22 @@ evaluate() {
   for part in colour shape both seconds_per_image; do is "no $part" grep -q "\"$part\"" stdout; done
   mv stdout first
   ok evaluate shapes --model "$model" --seeds 1 --batch 33 --steps 1 --diffusion-steps 1
-  is "not four shares" [ "$(grep -c ' % ' stdout)" -eq 4 ]
+  is "not five shares" [ "$(grep -c ' % ' stdout)" -eq 5 ]
+  for line in seams 'FD (shapes classifier)' precision recall 'class score'; do
+    is "no line $line" grep -q "^$line .*(real pictures " stdout
+  done
+  ok evaluate shapes --reconstruct --model "$root/models/shapes-64" --seeds 1 --real-images 100 --json
+  is "does not say what was judged" grep -q '"reconstruct": true' stdout
+  isnt "a sampler without sampling" grep -q '"sampler"' stdout
+  refuses 2 '--reconstruct' evaluate shapes --reconstruct --model "$model" --cfg 2
+  refuses 1 'has not the format crescendo-classifier-1' evaluate shapes --model "$model" --classifier "$model"
+  # A classifier of one's own, and a training that measures itself with it.
+  ok evaluate train-classifier --data shapes:count=400 --images 64 --held-out 80 --out own-classifier
+  is "no classifier" [ -f own-classifier/config.json ]
+  ok evaluate shapes --model "$model" --seeds 1 --steps 1 --diffusion-steps 1 --classifier own-classifier --real-images 100
+  is "not the own classifier" grep -q '^FD (own classifier) ' stdout
+  refuses 2 'has 0 classes' evaluate train-classifier --data scenes:count=40 --out no-classifier
+  absent no-classifier
   refuses 2 'seeds must be at least 1' evaluate shapes --model "$model" --seeds 0
   # Pictures of the data through the tokenizer of the text model in the box, and no sampling at all.
   text_model=$root/models/shapes-text-64
@@ -576,6 +594,140 @@ evaluate() {
   refuses 2 '--reconstruct' evaluate geneval --reconstruct --model "$text_model" --cfg 2
   refuses 2 '--reconstruct' evaluate geneval --reconstruct --model "$text_model" --text-encoder-device cpu
   refuses 2 'pictures of classes' evaluate geneval --reconstruct --model "$model"
+}
+
+# value NAME: of a measure in the JSON report in stdout.
+value() { awk -v name="\"$1\": {" 'index($0, name) { found = 1 } found && /"value":/ { gsub(/.*: |,/, ""); print; exit }' stdout; }
+# near A B TOLERANCE
+near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { exit !(a != "" && b != "" && a - b <= t && b - a <= t) }'; }
+
+# Measures of pictures through a network, here a small one that knows the colours of parts.
+measures() {
+  maker=$(dirname "$program")/tests/make_extractor
+  [ -x "$maker" ] || { echo "needs $maker"; exit 77; }
+  "$maker" net.ts
+  unset CRESCENDO_INCEPTION
+  n="--extractor net.ts --extractor-side 8"
+  ok data shapes --out real --count 160 --side 32 --seed 1
+  ok data shapes --out fake --count 160 --side 32 --seed 2
+  ok evaluate stats real $n --out real.npz --features real.npy --json
+  is "not 160 pictures of 48 features" grep -q '"dim": 48' stdout
+  ok evaluate stats fake $n --out fake.npz --features fake.npy --logits fake-logits.npy
+
+  ok evaluate images fake --against real $n --metrics fid,is,kid,prc,classes --kid-subset-size 50 --neighbours 1 \
+    --nearest nearest.png --class-plot classes.svg --out report.json --json
+  fid=$(value fid)
+  is "the report differs from what was printed" cmp -s stdout report.json
+  for name in fid is is_sorted kid precision recall density coverage; do is "no $name" [ -n "$(value $name)" ]; done
+  is "no picture of neighbours" [ -s nearest.png ]
+  is "no plot of classes" grep -q '<svg' classes.svg
+  is "the work was left behind" [ ! -e report.json.work ]
+  # The same number from statistics, features, a shuffled array, and under torch-fidelity's name.
+  ok evaluate fid real.npz fake.npz --json && is "statistics: $fid is $(value fid)" near "$fid" "$(value fid)" 1e-6
+  ok evaluate compare real.npy fake.npy --metrics fid,prc --json
+  is "features: $fid is $(value fid)" near "$fid" "$(value fid)" 1e-6
+  ok evaluate pack fake --out fake-pictures.npz
+  ok evaluate images fake-pictures.npz --against real.npz $n --metrics fid --batch 7 --json
+  is "an array: $fid is $(value fid)" near "$fid" "$(value fid)" 1e-5
+  ok evaluate fidelity --input1 fake --input2 real -d --isc --fid --kid --prc --kid-subset-size 50 $n --json
+  for key in inception_score_mean inception_score_std kernel_inception_distance_mean precision recall f_score; do
+    is "no $key" grep -q "\"$key\":" stdout
+  done
+  is "fidelity: $fid is not in stdout" near "$fid" "$(sed -n 's/.*frechet_inception_distance": \([^,]*\).*/\1/p' stdout)" 1e-6
+  ok evaluate images fake --against real.npz $n
+  is "no table" grep -q '^FID' stdout
+
+  # Parts make the whole.
+  mkdir both && cp -r real fake both/
+  ok evaluate stats both $n --out both.npz
+  ok evaluate merge real.npz fake.npz --out merged.npz
+  ok evaluate fid both.npz merged.npz --json && is "merged: $(value fid)" near 0 "$(value fid)" 1e-6
+
+  # A model is scored as its pictures are, and a second run has nothing left to do.
+  m="--model $model --num-images 6 --steps 1 --diffusion-steps 1 --metrics fid"
+  ok evaluate images $m --against real.npz $n --samples drawn --work work --json
+  fid=$(value fid)
+  is "not six pictures" [ "$(ls drawn | wc -l)" -eq 6 ]
+  ok evaluate images drawn --against real.npz $n --metrics fid --json
+  is "the model's pictures: $fid is $(value fid)" near "$fid" "$(value fid)" 1e-9
+  ok evaluate images $m --against real.npz $n --work work --json
+  is "nothing was kept" grep -q 'going on after 6 of 6' stderr
+  is "kept: $fid is $(value fid)" near "$fid" "$(value fid)" 1e-9
+  refuses 2 'of other pictures' evaluate images $m --seed 5 --against real.npz $n --work work
+  ok evaluate images $m --against real.npz $n --dry-run && is "no plan" grep -q '"plan"' stdout
+
+  refuses 2 'which network?' evaluate stats real --out x.npz
+  refuses 1 'net.ts' evaluate stats real --out x.npz --weights net.ts
+  refuses 1 'report.json' evaluate stats real --out x.npz --extractor report.json
+  refuses 2 'is neither statistics' evaluate fid real.npz nowhere
+  refuses 2 '--metrics knows fid' evaluate images fake --against real.npz $n --metrics fit
+  refuses 2 'compares with real pictures' evaluate images fake $n --metrics fid
+  refuses 2 'prc needs at least 4 pictures' evaluate images fake --against real $n --count 3 --metrics prc
+  refuses 2 'statistics do not hold them' evaluate images fake --against real.npz $n --metrics prc
+  ok evaluate stats real --extractor net.ts --extractor-side 16 --out other.npz
+  refuses 2 'cannot be compared' evaluate fid real.npz other.npz
+  echo none >"fake/red circle/bad.png"
+  refuses 1 '1 of 161 images cannot be read.*--skip-bad 1' evaluate stats fake $n --out x.npz
+  ok evaluate stats fake $n --out x.npz --skip-bad 1 && rm x.npz
+  ok evaluate weights-info net.ts --json && is "a script is no Inception" grep -q '"usable": false' stdout
+  absent x.npz
+  no_leftovers .
+}
+
+packing() {
+  ok data shapes --out shapes --count 20 --side 16 --seed 1
+  ok evaluate pack shapes --out s.npz --no-shuffle --json
+  is "20 pictures with classes" grep -q '"labels": true' stdout
+  ok evaluate unpack s.npz --out back
+  is "not 20 pictures" [ "$(ls back | wc -l)" -eq 20 ]
+  is "another picture came back" cmp -s "$(find shapes -name '*.png' | LC_ALL=C sort | head -n 1)" back/00000.png
+  ok evaluate unpack s.npz --out classes --by-class && is "no class" [ -s classes/0019/00019.png ]
+  ok evaluate pack shapes --out shuffled.npz && isnt "it was not shuffled" cmp -s s.npz shuffled.npz
+  refuses 2 'must end in .npz' evaluate pack shapes --out s.zip
+  refuses 1 'exists already' evaluate unpack s.npz --out back
+  refuses 2 '--no-shuffle' evaluate pack shapes --out x.npz --no-shuffle --shuffle-seed 2
+
+  cat >captions.json <<END
+{"images": [{"id": 3, "file_name": "3.jpg"}, {"id": 1, "file_name": "1.jpg"}],
+ "annotations": [{"id": 9, "image_id": 1, "caption": "a dog\n"}, {"id": 8, "image_id": 3, "caption": " a cat "},
+                 {"id": 7, "image_id": 1, "caption": "two dogs"}]}
+END
+  ok evaluate captions captions.json --count 2 --out list.jsonl
+  is "no protocol" grep -q '^one-per-image/seed0/2/[0-9a-f]*$' stdout
+  is "not the captions" [ "$(sed 's/.*"prompt":"\([^"]*\)".*/\1/' list.jsonl | sort | tr '\n' ,)" = 'a cat,two dogs,' ]
+  refuses 1 'has 2 images with captions, 3 were asked for.*--count' evaluate captions captions.json --count 3 --out x
+  absent x x.npz
+}
+
+geneval_files() {
+  text_model=$root/models/shapes-text-64
+  cat >prompts.jsonl <<END
+{"tag": "single_object", "include": [{"class": "circle", "count": 1}], "prompt": "a photo of a circle"}
+{"tag": "colors", "include": [{"class": "heart", "count": 1, "color": "red"}], "prompt": "a photo of a red heart"}
+END
+  g="evaluate geneval-gen prompts.jsonl --model $text_model --images 2 --steps 1 --diffusion-steps 1 --out made"
+  ok $g
+  is "no picture" [ -s made/00001/samples/0001.png ]
+  is "no prompt" grep -q '"color":"red"' made/00001/metadata.jsonl
+  is "every prompt begins with seed 42" [ "$(chunk made/00000/samples/0001.png seed)" = "$(chunk made/00001/samples/0001.png seed)" ]
+  cp made/00001/samples/0000.png first.png
+  rm made/00001/samples/0000.png
+  ok $g --json && is "the lacking one was not drawn alike" cmp -s made/00001/samples/0000.png first.png
+  is "what was there was drawn again" grep -q '3 of 4 pictures are there already' stderr
+  refuses 2 'made otherwise' $g --seed 1
+  for p in 00000 00001; do
+    for i in 0000 0001; do
+      echo "{\"filename\": \"made/$p/samples/$i.png\", \"detections\": [{\"class\": \"heart\", \"box\": [1, 1, 9, 9], \"score\": 0.9, \"color\": \"red\"}]}"
+    done
+  done >found.jsonl
+  ok evaluate geneval-score made --detections found.jsonl --out results.jsonl
+  is "two of four are right" grep -q '% correct images: 50.00%' stdout
+  mv stdout first
+  ok evaluate geneval-summary results.jsonl && is "the summary differs" cmp -s stdout first
+  ok evaluate geneval-score made --detections results.jsonl --threshold 0.95 --json
+  is "none is sure enough" grep -q '"overall": 0.0' stdout
+  head -n 3 found.jsonl >fewer.jsonl
+  refuses 1 '1 of 4 pictures have no line of detections' evaluate geneval-score made --detections fewer.jsonl
 }
 
 bad_input() {
@@ -799,7 +951,7 @@ photos() {
 }
 
 case $section in
-  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | bad_input | numbers | names | disk | photos) ;;
+  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | measures | packing | geneval_files | bad_input | numbers | names | disk | photos) ;;
   *)
     echo "no section '$section'" >&2
     exit 2

@@ -23,6 +23,7 @@ ln -s "$class_model/labels.txt" .
 "$program" convert "$class_model" --to pth --out checkpoint-last.pth --quiet
 "$program" train configs/shapes-64.json --out runs/shapes --dry-run >runs/shapes/recipe.json  # as a run begun so
 ln -s "$class_model" far-base
+echo '{"prompt": "a red circle"}' >coco-30k.jsonl
 
 # Prints FILE:LINE and the command, continued lines joined and comments taken off.
 commands_of() {

@@ -11,6 +11,7 @@
 #include "crescendo/core/log.h"
 #include "crescendo/core/memory.h"
 #include "crescendo/core/number.h"
+#include "crescendo/kernels/cpu/onednn.h"
 
 namespace crescendo {
 
@@ -37,6 +38,8 @@ void CommonOptions::apply() const {
   if (dtype == "bf16" && parsed_device().is_cpu() && !cpu_has_bf16())
     log_warning("this processor has no bf16 products: --dtype fp32 will be faster");
   set_log_level(quiet ? LogLevel::kQuiet : verbose ? LogLevel::kVerbose : LogLevel::kNormal);
+  if (dtype == "fp32" && parsed_device().is_cpu() && onednn::instructions(at::kBFloat16) == "AMX")
+    log_info("this processor multiplies in bf16 by AMX: --dtype bf16 will be several times as fast");
 }
 
 CLI::Option* TextEncoderPlace::add(CLI::App& command) {

@@ -103,7 +103,7 @@ void run_train(const TrainArguments& a) {
   std::vector<std::unique_ptr<Dataset>> sets;
   for (const auto& spec : recipe.data)
     sets.push_back(without_unreadable(open_dataset(spec, options.image_side), recipe.skip_bad));
-  const TokenizerImages images(std::move(sets), seed);
+  const TrainingImages images(std::move(sets), seed);
   const at::Device device = a.common.parsed_device();
   const auto train = [&](auto& vae) {
     vae.params().to(device, at::kFloat);

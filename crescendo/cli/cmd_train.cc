@@ -8,6 +8,7 @@
 #include "crescendo/core/interrupt.h"
 #include "crescendo/data/shapes.h"
 #include "crescendo/metrics/geneval_score.h"
+#include "crescendo/metrics/model_scorer.h"
 #include "crescendo/metrics/shapes_score.h"
 #include "crescendo/train/run.h"
 
@@ -66,6 +67,13 @@ Recipe resolve(const Arguments& a) {
   return recipe;
 }
 
+std::function<SampleScore(const std::vector<Image>&)> scored_by(std::shared_ptr<const Scorer> scorer) {
+  return [scorer](const std::vector<Image>& images) {
+    Score report = scorer->score(images);
+    return SampleScore{std::move(report.json), std::move(report.line)};
+  };
+}
+
 // What there is a measure for: shapes have an exact detector, and scenes captions that GenEval's rules can judge.
 SampleTask samples_to_score(const ModelInfo& info, const Recipe& recipe) {
   constexpr int64_t kClassSamples = 160, kEachTask = 24;
@@ -79,11 +87,36 @@ SampleTask samples_to_score(const ModelInfo& info, const Recipe& recipe) {
     task.prompts = texts_of(prompts);
     scorer = std::make_shared<GenevalScorer>(std::move(prompts), static_cast<uint64_t>(recipe.config.train.seed));
   }
-  if (scorer)
-    task.score = [scorer](const std::vector<Image>& images) {
-      Score report = scorer->score(images);
-      return SampleScore{std::move(report.json), std::move(report.line)};
-    };
+  if (scorer) task.score = scored_by(std::move(scorer));
+  return task;
+}
+
+// The classifier that evaluations measure with; null where there will be none.
+std::shared_ptr<const ClassifierFeatures> evaluation_classifier(const Recipe& recipe) {
+  const LoopOptions& t = recipe.config.train;
+  if (t.evaluate_images == 0) return nullptr;
+  const bool drawn = recipe.data.starts_with("shapes") || recipe.data.starts_with("scenes");
+  check_usage(drawn || !t.evaluate_with.empty(), "train.evaluate_images needs a classifier of this data: ",
+              "`train.evaluate_with` DIR; `crescendo evaluate train-classifier` makes one");
+  return ClassifierFeatures::load(find_model(t.evaluate_with.empty() ? kShapesClassifier : t.evaluate_with));
+}
+
+// Pictures of every class, or of the data's captions, and all that is measured of them.
+SampleTask evaluation(const ModelInfo& info, const RunData& data, int64_t pictures,
+                      std::shared_ptr<const ClassifierFeatures> classifier) {
+  SampleTask task;
+  task.sheet = false;
+  if (info.model.is_text())
+    for (int64_t i = 0; i < pictures; ++i) task.prompts.push_back(data.set->caption(i % data.set->size()));
+  else
+    for (int64_t i = 0; i < pictures; ++i) task.labels.push_back(i * info.model.classes / pictures);
+  task.score = scored_by(model_scorer({.classifier = std::move(classifier),
+                                       .real = data.set,
+                                       .side = data.side,
+                                       .token_side = data.token_side,
+                                       .images = pictures,
+                                       .class_names = info.labels,
+                                       .labels = task.labels}));
   return task;
 }
 
@@ -95,8 +128,12 @@ void run(Arguments& a) {
   check_usage(!a.run.out.empty(), "where to? Use --out DIR");
   check_writable(a.run.out.string(), true);
   catch_interrupts();
-  const TrainProgress end =
-      run_training(recipe, a.run, [&](const ModelInfo& info) { return samples_to_score(info, recipe); });
+  const auto classifier = evaluation_classifier(recipe);
+  const TrainProgress end = run_training(
+      recipe, a.run, [&](const ModelInfo& info) { return samples_to_score(info, recipe); },
+      [&](const ModelInfo& info, const RunData& data) {
+        return evaluation(info, data, recipe.config.train.evaluate_pictures, classifier);
+      });
   if (a.common.json)
     print_json({{"images", end.images},
                 {"steps", end.steps},

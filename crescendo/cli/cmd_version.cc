@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "crescendo/cli/args.h"
+#include "crescendo/kernels/cpu/onednn.h"
 #include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
@@ -21,9 +22,11 @@ void add_version_command(CLI::App& app) {
                       {"threads", threads()},
                       {"cuda", at::hasCUDA()},
                       {"cuda_kernels", rows::serves(at::Device(at::kCUDA, 0))},
-                      {"mkldnn", at::hasMKLDNN()},
                       {"cpu_bf16", cpu_has_bf16()},
-                      {"cpu_int8", cpu_has_int8()}};
+                      {"onednn", onednn::version()},
+                      {"fp32_by", onednn::instructions(at::kFloat)},
+                      {"bf16_by", onednn::instructions(at::kBFloat16)},
+                      {"int8_by", onednn::instructions(at::kChar)}};
     if (*json) return print_json(out);
     std::cout << "crescendo " << CRESCENDO_VERSION << "\n";
     for (const auto& [key, value] : out.items())

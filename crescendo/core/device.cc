@@ -68,16 +68,6 @@ bool cpu_has_bf16() {
 #endif
 }
 
-bool cpu_has_int8() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  return __builtin_cpu_supports("avx512vnni");
-#elif defined(__aarch64__) && defined(__linux__) && defined(HWCAP_ASIMDDP)
-  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
-#else
-  return false;
-#endif
-}
-
 int64_t threads() { return at::get_num_threads(); }
 
 std::string device_description(at::Device device) {

@@ -20,7 +20,5 @@ int64_t threads();
 std::string device_description(at::Device device);
 // Whether this processor multiplies in bf16; others emulate it, slower than fp32.
 bool cpu_has_bf16();
-// Whether it has products of int8 that cannot overflow (VNNI on x86, the dot product on Arm).
-bool cpu_has_int8();
 
 }  // namespace crescendo

@@ -223,6 +223,13 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
       path, [&](std::ostream& out) { out.write(content.data(), static_cast<std::streamsize>(content.size())); });
 }
 
+void write_file_plainly(const std::filesystem::path& path, std::string_view content) {
+  std::ofstream out(path, std::ios::binary);
+  out.write(content.data(), static_cast<std::streamsize>(content.size()));
+  out.close();
+  check(out.good(), path.string(), ": cannot be written; is the disk full?");
+}
+
 void write_folder_atomically(const std::filesystem::path& path,
                              const std::function<void(const std::filesystem::path&)>& fill) {
   namespace fs = std::filesystem;

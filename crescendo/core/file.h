@@ -21,6 +21,9 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+// Without that: for the files in a folder that appears whole or not at all.
+void write_file_plainly(const std::filesystem::path& path, std::string_view content);
+
 // Lets `fill` make the content of a folder beside `path`, which gets its name only when all is there; on any failure it
 // is removed. `path` must not exist, or be an empty folder.
 void write_folder_atomically(const std::filesystem::path& path,

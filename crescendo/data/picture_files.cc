@@ -24,11 +24,10 @@ bool is_one_of(const std::string& text, const std::array<std::string_view, N>& a
   return std::find(all.begin(), all.end(), text) != all.end();
 }
 
-constexpr std::array<std::string_view, 5> kRead = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"};
-constexpr std::array<std::string_view, 28> kUnread = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic",
-                                                      ".heif", ".jxl", ".jp2", ".j2k", ".jpx",  ".ppm",  ".pgm",
-                                                      ".pbm",  ".pnm", ".pam", ".tga", ".psd",  ".exr",  ".hdr",
-                                                      ".svg",  ".ico", ".raw", ".dng", ".cr2",  ".nef",  ".arw"};
+constexpr std::array<std::string_view, 6> kRead = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"};
+constexpr std::array<std::string_view, 27> kUnread = {
+    ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".pam", ".tga", ".psd",  ".exr",  ".hdr",  ".svg",  ".ico", ".raw", ".dng", ".cr2", ".nef", ".arw"};
 
 // Whether the folder, links resolved, is or holds the folder `inside`.
 bool is_around(const fs::path& folder, const fs::path& inside) {

@@ -9,7 +9,7 @@
 
 namespace crescendo {
 
-// Files that end in .png, .jpg, .jpeg, .jpe or .jfif in any case and are neither hidden nor a system's.
+// Files that end in .png, .jpg, .jpeg, .jpe, .jfif or .webp in any case and are neither hidden nor a system's.
 bool is_picture_name(const std::filesystem::path& path);
 
 // Hidden entries (.ipynb_checkpoints, ._x.jpg) and those that systems make: @eaDir, __MACOSX, lost+found,
@@ -22,7 +22,7 @@ struct PictureFiles {
   std::map<std::string, int64_t> unread;        // pictures of formats that are not read, by extension
 
   void append(const PictureFiles& more);
-  // "5 pictures of formats that are not read (2 .bmp, 3 .webp)"; empty where there are none.
+  // "5 pictures of formats that are not read (2 .bmp, 3 .gif)"; empty where there are none.
   std::string unread_text() const;
 };
 

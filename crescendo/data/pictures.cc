@@ -24,7 +24,7 @@ std::vector<NamedPicture> read_pictures(std::span<const std::string> inputs, int
     if (std::filesystem::is_directory(input)) {
       const PictureFiles found = find_pictures(input);
       files = found.pictures;
-      check(!files.empty(), input, " holds no .png, .jpg or .jpeg file");
+      check(!files.empty(), input, " holds no .png, .jpg, .jpeg or .webp file");
       if (!found.unread.empty()) log_warning(concat(input, ": ", found.unread_text(), ", left out"));
     }
     for (const auto& file : files) {

@@ -21,9 +21,9 @@ TEST(Pictures, AreFilesFoldersAndSets) {
   };
   EXPECT_EQ(names(read_pictures(std::span(inputs).first(2), 0, 0)),
             (std::vector<std::string>{"b.png", "a.png", "c.png"}));
-  const auto one_each = read_pictures(inputs, /*side=*/4, /*count=*/1);
+  const auto one_each = read_pictures(inputs, /*side=*/16, /*count=*/1);
   EXPECT_EQ(names(one_each), (std::vector<std::string>{"b.png", "c.png", "shapes:seed=3 0"}));
-  for (const auto& p : one_each) EXPECT_EQ(std::pair(p.image.width, p.image.height), std::pair(int64_t{4}, int64_t{4}));
+  for (const auto& p : one_each) EXPECT_EQ(std::pair(p.image.width, p.image.height), std::pair(int64_t{16}, int64_t{16}));
   EXPECT_CONTAINS(test::usage_error_of([&] { read_pictures(std::span(inputs).last(1), 0, 0); }), "how many");
   std::filesystem::create_directories(dir / "empty");
   EXPECT_CONTAINS(test::error_of([&] { read_pictures(std::vector{(dir / "empty").string()}, 0, 0); }), "holds no");

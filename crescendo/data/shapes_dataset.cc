@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/file.h"
@@ -36,14 +35,6 @@ LabelledImages ShapesDataset::batch(std::span<const int64_t> indices) const {
 
 namespace {
 
-// Without the fsync of write_file_atomically: the folder as a whole is what appears or not.
-void write_plainly(const fs::path& path, std::string_view content) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(content.data(), static_cast<std::streamsize>(content.size()));
-  out.close();
-  check(out.good(), path.string(), ": cannot be written; is the disk full?");
-}
-
 std::string six_digits(int64_t index) {
   const std::string digits = std::to_string(index);
   return std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
@@ -72,7 +63,7 @@ int64_t write_folder(const fs::path& out, int64_t count, const std::function<voi
       for (; done < end; ++done) metadata += json_text(describe(done)) + "\n";
       if (on_progress && !on_progress(done)) break;
     }
-    write_plainly(folder / "metadata.jsonl", metadata);
+    write_file_plainly(folder / "metadata.jsonl", metadata);
   });
   return done;
 }
@@ -88,7 +79,7 @@ int64_t write_shapes_folder(const fs::path& out, const ShapesFolderOptions& opti
       [&](const fs::path& folder, int64_t i) {
         const fs::path file = folder / single_file_name(i);
         make_directories(file.parent_path());
-        write_plainly(file, encode_png(render(draw(i))));
+        write_file_plainly(file, encode_png(render(draw(i))));
       },
       [&](int64_t i) -> Json {
         return {{"file_name", single_file_name(i)},
@@ -109,8 +100,8 @@ int64_t write_scenes_folder(const fs::path& out, const ShapesFolderOptions& opti
       out, options.count,
       [&](const fs::path& folder, int64_t i) {
         const CaptionedScene drawn = draw(i);
-        write_plainly(folder / (six_digits(i) + ".png"), encode_png(render(drawn.scene)));
-        write_plainly(folder / (six_digits(i) + ".txt"), drawn.prompt.prompt + "\n");
+        write_file_plainly(folder / (six_digits(i) + ".png"), encode_png(render(drawn.scene)));
+        write_file_plainly(folder / (six_digits(i) + ".txt"), drawn.prompt.prompt + "\n");
       },
       [&](int64_t i) -> Json {
         const CaptionedScene drawn = draw(i);

@@ -10,7 +10,7 @@ Tensor head_loss(const Head& head, const Tensor& z, const Tensor& level, const T
                  const Tensor& drawn, const HeadLossWeights& weights) {
   const int64_t batch = timestep.size(0), draws = timestep.size(1), tokens = timestep.size(2);
   const auto device = z.device();
-  const Tensor levels = level.to(device).to(at::kFloat).view({batch, 1, 1}).expand({batch, tokens, 1});
+  const Tensor levels = level.to(device).to(at::kFloat).reshape({batch, -1, 1}).expand({batch, tokens, 1});
   const Tensor y = head.condition(z, levels);  // (B, L, W)
   // The K draws of a token share its condition: (B, K, L, *) flattened to M = B K L rows.
   const auto repeat = [&](const Tensor& x) {

@@ -10,7 +10,7 @@ struct HeadLossWeights {
   double terminal = 1.0;           // of the squared error in eps at the last timestep
 };
 
-// z (B, L, D), level (B) as the head is told it, clean tokens x0 (B, L, C), and K draws for each token of the timestep
+// z (B, L, D), level (B), or (B, L) by the token, as the head is told it, clean tokens x0 (B, L, C), and K draws for each token of the timestep
 // (B, K, L) and the noise (B, K, L, C). The mean over a token's draws: (B, L).
 Tensor head_loss(const Head& head, const Tensor& z, const Tensor& level, const Tensor& x0, const Tensor& timestep,
                  const Tensor& noise, const HeadLossWeights& weights);

@@ -6,19 +6,17 @@
 #include <algorithm>
 
 #include "crescendo/core/check.h"
-#include "crescendo/kernels/cpu/strassen.h"
 #include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
 
 namespace {
 
-// Rows from which on a product of modulations runs at its full rate: on a CPU by packed weights, which are as fast with
-// few, and by others, and on a GPU, whose many cores need more.
-constexpr int64_t kRowsOfAPackedProduct = 64, kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
-// A weight gets a second, packed copy where it is small, and where rows are few: there a BLAS spends as long on packing
-// as on multiplying.
-constexpr int64_t kNarrow = 512, kSmallMatrix = 1 << 18, kFewRows = 64;
+// Rows from which on a product of modulations runs at its full rate: on a CPU by small weights, which stay in a cache,
+// and by others, and on a GPU, whose many cores need more.
+constexpr int64_t kRowsOfASmallProduct = 64, kRowsOfAProduct = 512, kRowsOfAProductOnAGpu = 2048;
+// Up to these a second copy of a weight is small.
+constexpr int64_t kNarrow = 512, kSmallMatrix = 1 << 18;
 
 float* numbers(const Tensor& t) { return t.data_ptr<float>(); }
 
@@ -57,11 +55,15 @@ FusedHead::FusedHead(const Head& head, bool int8)
   final_scale_bias_ = biases[1];
   folded_shift_ = Weight{at::mm(final_weight_.matrix, weights[0])};
   output_bias_ = at::mv(final_weight_.matrix, biases[0]) + fp32(head.final_linear().bias);
-  if (!int8) return;
-  const auto pack = [](const Weight& w) { w.packed->emplace(w.matrix, /*int8=*/true); };
-  for (const Block& b : blocks_)
-    for (const Weight* w : {&b.modulation, &b.mlp0, &b.mlp2}) pack(*w);
-  pack(final_scale_weight_);
+  const auto pack = [this](Weight& w, bool in_int8) {
+    const bool small = is_small() || w.matrix.numel() <= kSmallMatrix;
+    const Products how = in_int8 ? Products::kInt8 : small ? Products::kPacked : Products::kInPlace;
+    if (PackedWeight::serves(w.matrix, how)) w.packed = std::make_shared<const PackedWeight>(w.matrix, how);
+  };
+  for (Block& b : blocks_)
+    for (Weight* w : {&b.modulation, &b.mlp0, &b.mlp2}) pack(*w, int8);
+  pack(final_scale_weight_, int8);
+  for (Weight* w : {&input_weight_, &folded_shift_, &final_weight_}) pack(*w, /*in_int8=*/false);
 }
 
 bool FusedHead::is_small() const { return width_ <= kNarrow; }
@@ -72,28 +74,9 @@ FusedHead FusedHead::with_own_buffers() const {
   return other;
 }
 
-void FusedHead::pack_for(int64_t rows) {
-  const auto pack = [this](const Weight& w, int64_t most) {
-    const bool pays = is_small() || w.matrix.numel() <= kSmallMatrix || most <= kFewRows;
-    if (pays && !*w.packed && PackedWeight::serves(w.matrix)) w.packed->emplace(w.matrix);
-  };
-  // Those of modulations meet the rows of several steps at once.
-  for (const Block& b : blocks_) {
-    pack(b.modulation, kRowsOfAProduct);
-    pack(b.mlp0, rows);
-    pack(b.mlp2, rows);
-  }
-  pack(input_weight_, rows);
-  pack(final_scale_weight_, kRowsOfAProduct);
-  pack(folded_shift_, kRowsOfAProduct);
-  pack(final_weight_, rows);
-}
-
 void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added) {
-  if (*weight.packed)
-    (*weight.packed)->multiply(x, added, out);
-  else if (strassen::serves(x, weight.matrix))
-    strassen::multiply(x, weight.matrix, added, out);
+  if (weight.packed)
+    weight.packed->multiply(x, added, out);
   else if (added.defined())
     at::addmm_out(out, added, x, weight.matrix.t());
   else
@@ -102,15 +85,14 @@ void FusedHead::multiply(Tensor& out, const Tensor& x, const Weight& weight, con
 
 void FusedHead::modulate(Tensor& out, const Tensor& condition, const Weight& weight) const {
   if (int8_)
-    (*weight.packed)->multiply(rounded_condition_, {}, out);
+    weight.packed->multiply(rounded_condition_, {}, out);
   else
     multiply(out, condition, weight);
 }
 
 int64_t FusedHead::chunk_of(int64_t rows, int64_t steps) const {
-  const bool packed = !blocks_.empty() && blocks_[0].modulation.packed->has_value();
   const int64_t most = !input_weight_.matrix.is_cpu() ? kRowsOfAProductOnAGpu
-                       : packed                       ? kRowsOfAPackedProduct
+                       : is_small()                   ? kRowsOfASmallProduct
                                                       : kRowsOfAProduct,
                 chunks = ceil_div(steps, std::clamp<int64_t>(most / std::max<int64_t>(1, rows), 1, steps));
   return ceil_div(steps, chunks);

@@ -2,10 +2,8 @@
 //
 // It differs from Head::forward in this, and computes the same:
 // - on a CPU weights are packed once, where a second copy is small or pays (kernels/cpu/packed_weight.h);
-// - in fp32 many rows meet large weights by Strassen's algorithm, which rounds more (kernels/cpu/strassen.h);
 // - products are written to buffers that are kept, and nothing else is a pass of its own: biases, activations,
-// normalisation,
-//   modulation and gates are added where the next product's input is written (kernels/row_passes.h);
+//   normalisation, modulation and gates are added where the next product's input is written (kernels/row_passes.h);
 // - modulations depend on the condition and the time but not on x: those of several inner steps are one product where
 //   the rows of one step are few;
 // - x passes the input layer once where it has several conditions (guidance);
@@ -37,8 +35,6 @@ class FusedHead {
   bool is_small() const;
   // The same weights, packed ones included, and buffers of its own: for another thread.
   FusedHead with_own_buffers() const;
-  // Packs the weights where that pays with `rows` rows, for all heads that share them. Not while one of them runs.
-  void pack_for(int64_t rows);
 
   // How many of `steps` inner steps have their modulations computed at once for `rows` rows. The two numbers determine
   // the sizes of the buffers.
@@ -55,10 +51,10 @@ class FusedHead {
   Denoised guided(const Tensor& x, int64_t i, const Tensor& scale);
 
  private:
-  // A weight in the type of the products, which may be packed later.
+  // A weight in the type of the products, and, where that serves it, packed.
   struct Weight {
     Tensor matrix;
-    std::shared_ptr<std::optional<PackedWeight>> packed = std::make_shared<std::optional<PackedWeight>>();
+    std::shared_ptr<const PackedWeight> packed{};
   };
   // out = x weight^T, plus a bias or rows of as many outputs where they are given.
   static void multiply(Tensor& out, const Tensor& x, const Weight& weight, const Tensor& added = {});

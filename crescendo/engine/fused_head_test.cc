@@ -44,16 +44,13 @@ struct Begun {
 };
 
 // Odd widths, one block and several, one row and more than a task's; few rows, whose steps share their modulations, and
-// so many that none do. Packed weights that serve any number of rows, and, in the widest, few rows alone.
-class FusedHeads : public testing::TestWithParam<bool> {};
-TEST_P(FusedHeads, AreTheHead) {
-  const bool packed = GetParam();
+// so many that none do. Narrow heads have packed weights, wide ones large weights in place.
+TEST(FusedHead, IsTheHead) {
   const at::NoGradGuard no_grad;
   for (const HeadConfig& config :
        {HeadConfig{4, 8, 12, 2, true}, {3, 5, 37, 1, false}, {16, 24, 64, 3, true}, {4, 8, 520, 1, true}}) {
     const Random random(config);
     FusedHead fused(random.head);
-    if (packed) fused.pack_for(1);
     for (const auto& [rows, count] : std::vector<std::pair<int64_t, int64_t>>{
              {1, 1}, {50, 3}, {7, 5}, {7, 100}, {200, 5}, {512, 2}, {600, 2}, {7, 4}}) {
       const Steps steps(config, rows, count);
@@ -65,24 +62,6 @@ TEST_P(FusedHeads, AreTheHead) {
         ASSERT_LT(relative_l2(got, expected), 2e-6) << config.width << " wide, " << rows << " rows, step " << i;
       }
     }
-  }
-}
-INSTANTIATE_TEST_SUITE_P(Weights, FusedHeads, testing::Bool(),
-                         [](const auto& packed) { return std::string(packed.param ? "Packed" : "Plain"); });
-
-// Wide, and with many rows, its products go by that where the processor makes it pay.
-TEST(FusedHead, ByStrassensAlgorithmIsTheHead) {
-  const at::NoGradGuard no_grad;
-  const HeadConfig config{4, 8, 576, 1, true};
-  const Random random(config);
-  FusedHead fused(random.head);
-  for (const int64_t rows : {100, 256, 301}) {
-    const Steps steps(config, rows, 3);
-    fused.begin(steps.y, steps.times);
-    for (int64_t i = 2; i >= 0; --i)
-      EXPECT_LT(relative_l2(fused.forward(steps.x[i], i), random.head.forward(steps.x[i], steps.y + steps.times[i])),
-                5e-6)
-          << rows << " rows, step " << i;
   }
 }
 

@@ -163,7 +163,6 @@ Tensor InnerLoop::run(const HeadStep& step, const Tensor& z, const Tensor& x_T, 
                   on_evaluations};
   // Noise that comes in several windows is drawn once, so each thread takes all of its rows at once.
   const int64_t ranges = row_ranges(work, /*several_per_thread=*/!adds_noise(step.solver) || window.holds_all());
-  if (weights_ && z.is_cpu()) weights_->pack_for(z.size(0) / ranges);
   return ranges > 1 ? evaluate_by_ranges(work, ranges) : evaluate(work, fused(work));
 }
 

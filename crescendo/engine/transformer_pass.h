@@ -24,10 +24,13 @@ class TransformerPass {
   // computation, and the results of the last call are kept for the next.
   Tensor run_shared(const Tensor& tokens, const Tensor& condition, const TokenMask& mask);
 
+  // Step k of a sequence, as Sequence::step; its shapes differ from step to step, so there is no graph of it.
+  Tensor step(int64_t k, const Tensor& inputs, const Tensor& condition, const Tensor& cache) const;
+  Tensor cache(int64_t batch) const { return std::get<Sequence>(transformer_).cache(batch); }
+
  private:
-  const FarModel& model_;
   bool plain_, small_;
-  Backbone backbone_;
+  Transformer transformer_;
   GraphCache<std::tuple<int64_t, int64_t>> graphs_;  // by images and visible tokens
   // The distinct conditions of the last shared call, on the CPU, and their results.
   struct Shared {

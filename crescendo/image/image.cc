@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <png.h>
+#include <webp/decode.h>
 
 #include <algorithm>
 #include <csetjmp>
@@ -25,6 +26,10 @@ namespace {
 
 constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
 constexpr std::string_view kJpegSignature("\xFF\xD8\xFF", 3);
+
+bool is_webp(std::string_view bytes) {  // "RIFF", four bytes of size, "WEBP"
+  return bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP");
+}
 
 void check_size(int64_t width, int64_t height, const std::string& name) {
   check(width > 0 && height > 0 && width <= kMaxImagePixels / height, name, ": a picture of ", width, " x ", height,
@@ -330,9 +335,24 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   return image;
 }
 
+//----------------------------------------------------------------------------
+// WebP, lossy and lossless
+
+Image decode_webp(std::string_view bytes, const std::string& name) {
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  WebPBitstreamFeatures features{};
+  check(WebPGetFeatures(data, bytes.size(), &features) == VP8_STATUS_OK, name,
+        ": not a readable WebP: its header is damaged or cut short");
+  check(!features.has_animation, name, ": an animated WebP; single pictures are read: save its frames one by one");
+  check_size(features.width, features.height, name);
+  Image image(features.width, features.height);
+  check(WebPDecodeRGBInto(data, bytes.size(), image.rgb.data(), image.rgb.size(), features.width * 3) != nullptr, name,
+        ": not a readable WebP: its data is damaged or cut short");
+  return image;
+}
+
 // The name of a format that is not read; empty where it is none of the usual ones.
 std::string_view other_format(std::string_view bytes) {
-  if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return "WebP";
   if (bytes.starts_with("GIF8")) return "GIF";
   if (bytes.starts_with("BM")) return "BMP";
   if (bytes.starts_with(std::string_view("II*\0", 4)) || bytes.starts_with(std::string_view("MM\0*", 4))) return "TIFF";
@@ -349,10 +369,12 @@ std::string_view other_format(std::string_view bytes) {
 Image decode_image(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with(kPngSignature)) return decode_png(bytes, name);
   if (bytes.starts_with(kJpegSignature)) return decode_jpeg(bytes, name);
+  if (is_webp(bytes)) return decode_webp(bytes, name);
   check(!bytes.empty(), name, ": the file is empty");
   const std::string_view format = other_format(bytes);
-  check(format.empty(), name, ": holds a ", format, " picture, by its first bytes; PNG and JPEG are read: convert it");
-  fail(name, ": neither a PNG nor a JPEG, by its first bytes");
+  check(format.empty(), name, ": holds a ", format,
+        " picture, by its first bytes; PNG, JPEG and WebP are read: convert it");
+  fail(name, ": neither a PNG nor a JPEG nor a WebP, by its first bytes");
 }
 
 Image read_image(const std::filesystem::path& path) { return decode_image(read_file(path), path.string()); }

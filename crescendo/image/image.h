@@ -1,4 +1,4 @@
-// Pictures: 8-bit RGB in memory, PNG and JPEG on disk, and tensors (3, H, W) in [-1, 1] between the two.
+// Pictures: 8-bit RGB in memory, PNG, JPEG and WebP on disk, and tensors (3, H, W) in [-1, 1] between the two.
 //
 // Whatever a file holds becomes RGB as Pillow's convert("RGB") makes it, because the published numbers come through
 // Pillow: alpha is dropped (not blended), CMYK is multiplied out, 16-bit colour keeps its high byte, 16-bit grey is
@@ -33,7 +33,8 @@ struct Image {
 // More pixels than this are refused, so that a small hostile file cannot fill the memory.
 constexpr int64_t kMaxImagePixels = int64_t{1} << 27;
 
-// PNG or JPEG, told apart by their first bytes. `name` names the picture in errors; a truncated picture is an error.
+// PNG, JPEG or WebP, told apart by their first bytes. `name` names the picture in errors; a truncated picture is an
+// error.
 Image decode_image(std::string_view bytes, const std::string& name);
 Image read_image(const std::filesystem::path& path);
 

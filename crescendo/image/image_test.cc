@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <png.h>
+#include <webp/encode.h>
 
 #include <cstdio>
 // clang-format off
@@ -140,6 +141,51 @@ TEST(Image, JpegOfEveryKind) {
   EXPECT_NEAR(pixel_of(cmyk, 4, 4)[2], 0, 2);
 }
 
+// Lossless; 4 channels keep the colour of what is transparent.
+std::string raw_webp(int width, int height, int channels, const std::vector<uint8_t>& bytes) {
+  WebPConfig config;
+  WebPPicture picture;
+  WebPMemoryWriter out;
+  EXPECT_TRUE(WebPConfigInit(&config) && WebPPictureInit(&picture));
+  WebPMemoryWriterInit(&out);
+  config.lossless = config.exact = 1;
+  picture.use_argb = 1;
+  picture.width = width;
+  picture.height = height;
+  picture.writer = WebPMemoryWrite;
+  picture.custom_ptr = &out;
+  EXPECT_TRUE(channels == 4 ? WebPPictureImportRGBA(&picture, bytes.data(), width * 4)
+                            : WebPPictureImportRGB(&picture, bytes.data(), width * 3));
+  EXPECT_TRUE(WebPEncode(&config, &picture));
+  const std::string encoded(reinterpret_cast<const char*>(out.mem), out.size);
+  WebPPictureFree(&picture);
+  WebPMemoryWriterClear(&out);
+  return encoded;
+}
+
+TEST(Image, WebpOfEveryKind) {
+  const Image image = random_image(13, 7);
+  EXPECT_EQ(decode_image(raw_webp(13, 7, 3, image.rgb), "x"), image);
+  std::vector<uint8_t> rgba;
+  for (size_t i = 0; i < image.rgb.size(); i += 3)
+    rgba.insert(rgba.end(), {image.rgb[i], image.rgb[i + 1], image.rgb[i + 2], static_cast<uint8_t>(i % 5 * 60)});
+  EXPECT_EQ(decode_image(raw_webp(13, 7, 4, rgba), "x"), image);  // alpha dropped, not blended
+  const std::vector<uint8_t> grey(32 * 32 * 3, 100);
+  uint8_t* lossy = nullptr;
+  const size_t size = WebPEncodeRGB(grey.data(), 32, 32, 32 * 3, 75, &lossy);
+  ASSERT_GT(size, 0u);
+  const Image decoded = decode_image({reinterpret_cast<const char*>(lossy), size}, "x");
+  WebPFree(lossy);
+  EXPECT_EQ(decoded.width, 32);
+  for (const int v : pixel_of(decoded, 20, 20)) EXPECT_NEAR(v, 100, 2);
+}
+
+TEST(Image, AnimatedWebpIsRefused) {
+  std::string bytes("RIFF\x16\0\0\0WEBPVP8X\x0A\0\0\0\x02\0\0\0\x07\0\0\x07\0\0", 30);
+  EXPECT_NE(error_of([&] { decode_image(bytes, "moving.webp"); }).find("moving.webp: an animated WebP"),
+            std::string::npos);
+}
+
 TEST(Image, APngWithoutItsEndIsWholeWhereItsPixelsAre) {
   const Image image = random_image(9, 4);
   const std::string png = encode_png(image);
@@ -149,7 +195,6 @@ TEST(Image, APngWithoutItsEndIsWholeWhereItsPixelsAre) {
 
 TEST(Image, OtherFormatsAreNamed) {
   const auto error = [](std::string_view bytes) { return error_of([&] { decode_image(bytes, "photo.jpg"); }); };
-  EXPECT_NE(error("RIFF\1\1\1\1WEBPVP8 ").find("photo.jpg: holds a WebP"), std::string::npos);
   EXPECT_NE(error("GIF89a").find("GIF"), std::string::npos);
   EXPECT_NE(error("\1\1\1\1ftypheic").find("HEIC"), std::string::npos);
   EXPECT_NE(error("hello").find("neither"), std::string::npos);
@@ -158,13 +203,14 @@ TEST(Image, OtherFormatsAreNamed) {
 TEST(Image, DamagedFilesAreErrorsThatNameTheFile) {
   const std::string png = encode_png(random_image(32, 32));
   const std::string jpeg = raw_jpeg(64, 64, 3, JCS_RGB, random_image(64, 64).rgb);
-  for (const std::string& whole : {png, jpeg}) {
+  const std::string webp = raw_webp(64, 64, 3, random_image(64, 64).rgb);
+  for (const std::string& whole : {png, jpeg, webp}) {
     for (const size_t keep : {size_t{0}, size_t{1}, size_t{9}, size_t{30}, whole.size() / 2, whole.size() * 9 / 10})
       EXPECT_NE(error_of([&] { decode_image(whole.substr(0, keep), "photo-7"); }).find("photo-7"), std::string::npos)
           << keep;
   }
   // Any single damaged byte gives a picture or an Error, never a crash.
-  for (const std::string& whole : {png, jpeg}) {
+  for (const std::string& whole : {png, jpeg, webp}) {
     for (size_t i = 0; i < whole.size(); i += 7) {
       std::string damaged = whole;
       damaged[i] = static_cast<char>(damaged[i] ^ 0x5A);

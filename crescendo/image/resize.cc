@@ -55,7 +55,7 @@ double filter_value(Resampling filter, double x) {
 struct Windows {
   std::vector<int64_t> first;
   std::vector<int64_t> count;
-  std::vector<int32_t> weights;  // (out, taps)
+  std::vector<double> weights;  // (out, taps), of a sum of one
   int64_t taps = 0;
 };
 
@@ -66,25 +66,30 @@ Windows make_windows(int64_t in, int64_t out, Resampling filter) {
   Windows w;
   w.taps = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
   w.weights.assign(static_cast<size_t>(out * w.taps), 0);
-  std::vector<double> exact(static_cast<size_t>(w.taps));
   for (int64_t i = 0; i < out; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
     const int64_t first = std::max<int64_t>(static_cast<int64_t>(centre - support + 0.5), 0);
     const int64_t count = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), in) - first;
+    double* weight = w.weights.data() + i * w.taps;
     double sum = 0;
     for (int64_t k = 0; k < count; ++k) {
       const double position = (static_cast<double>(k + first) - centre + 0.5) * (1.0 / stretch);
-      sum += exact[static_cast<size_t>(k)] = filter_value(filter, position);
+      sum += weight[k] = filter_value(filter, position);
     }
-    for (int64_t k = 0; k < count; ++k) {
-      const double weight = sum != 0 ? exact[static_cast<size_t>(k)] / sum : exact[static_cast<size_t>(k)];
-      w.weights[static_cast<size_t>(i * w.taps + k)] =
-          static_cast<int32_t>(weight * (1 << kPrecisionBits) + (weight < 0 ? -0.5 : 0.5));
-    }
+    if (sum != 0)
+      for (int64_t k = 0; k < count; ++k) weight[k] /= sum;
     w.first.push_back(first);
     w.count.push_back(count);
   }
   return w;
+}
+
+// Weights as Pillow multiplies bytes with them: rounded to kPrecisionBits binary places.
+std::vector<int32_t> fixed_point(const std::vector<double>& weights) {
+  std::vector<int32_t> out;
+  out.reserve(weights.size());
+  for (const double w : weights) out.push_back(static_cast<int32_t>(w * (1 << kPrecisionBits) + (w < 0 ? -0.5 : 0.5)));
+  return out;
 }
 
 uint8_t to_byte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
@@ -93,12 +98,13 @@ constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
 
 Image resample_rows(const Image& image, int64_t width, Resampling filter) {
   const Windows w = make_windows(image.width, width, filter);
+  const std::vector<int32_t> weights = fixed_point(w.weights);
   Image out(width, image.height);
   for (int64_t y = 0; y < image.height; ++y) {
     for (int64_t x = 0; x < width; ++x) {
       const auto i = static_cast<size_t>(x);
       const uint8_t* in = image.pixel(w.first[i], y);
-      const int32_t* weight = w.weights.data() + x * w.taps;
+      const int32_t* weight = weights.data() + x * w.taps;
       int32_t r = kHalf, g = kHalf, b = kHalf;
       for (int64_t k = 0; k < w.count[i]; ++k, in += 3) {
         r += in[0] * weight[k];
@@ -116,13 +122,14 @@ Image resample_rows(const Image& image, int64_t width, Resampling filter) {
 
 Image resample_columns(const Image& image, int64_t height, Resampling filter) {
   const Windows w = make_windows(image.height, height, filter);
+  const std::vector<int32_t> weights = fixed_point(w.weights);
   Image out(image.width, height);
   std::vector<int32_t> sums(static_cast<size_t>(image.width * 3));
   for (int64_t y = 0; y < height; ++y) {
     std::fill(sums.begin(), sums.end(), kHalf);
     for (int64_t k = 0; k < w.count[static_cast<size_t>(y)]; ++k) {
       const uint8_t* in = image.pixel(0, w.first[static_cast<size_t>(y)] + k);
-      const int32_t weight = w.weights[static_cast<size_t>(y * w.taps + k)];
+      const int32_t weight = weights[static_cast<size_t>(y * w.taps + k)];
       for (size_t i = 0; i < sums.size(); ++i) sums[i] += in[i] * weight;
     }
     uint8_t* p = out.pixel(0, y);
@@ -131,14 +138,48 @@ Image resample_columns(const Image& image, int64_t height, Resampling filter) {
   return out;
 }
 
-}  // namespace
+// Along the last axis of (..., in) fp32: sums in double, in the order of the input, rounded to fp32.
+Tensor resample_last(const Tensor& x, int64_t out_size, Resampling filter) {
+  const int64_t in = x.size(-1);
+  const Windows w = make_windows(in, out_size, filter);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = out_size;
+  const Tensor from = x.contiguous();
+  Tensor out = at::empty(shape, at::kFloat);
+  const float* row = from.data_ptr<float>();
+  float* p = out.data_ptr<float>();
+  for (int64_t r = 0; r < from.numel() / in; ++r, row += in) {
+    for (int64_t i = 0; i < out_size; ++i) {
+      const double* weight = w.weights.data() + i * w.taps;
+      const float* values = row + w.first[static_cast<size_t>(i)];
+      double sum = 0;
+      for (int64_t k = 0; k < w.count[static_cast<size_t>(i)]; ++k) sum += static_cast<double>(values[k]) * weight[k];
+      *p++ = static_cast<float>(sum);
+    }
+  }
+  return out;
+}
 
-Image resize(const Image& image, int64_t width, int64_t height, Resampling filter) {
+void check_sizes(const Image& image, int64_t width, int64_t height) {
   check(image.width > 0 && image.height > 0, "resize: the picture is empty");
   check(width > 0 && height > 0 && width <= kMaxImagePixels / height, "resize: cannot make ", width, " x ", height,
         " pixels");
+}
+
+}  // namespace
+
+Image resize(const Image& image, int64_t width, int64_t height, Resampling filter) {
+  check_sizes(image, width, height);
   Image out = width == image.width ? image : resample_rows(image, width, filter);
   return height == image.height ? out : resample_columns(out, height, filter);
+}
+
+Tensor resize_unrounded(const Image& image, int64_t width, int64_t height, Resampling filter) {
+  check_sizes(image, width, height);
+  Tensor x = image_to_bytes(image).to(at::kFloat);  // (3, H, W)
+  if (width != image.width) x = resample_last(x, width, filter);
+  if (height != image.height) x = resample_last(x.transpose(1, 2), height, filter).transpose(1, 2);
+  return x.contiguous();
 }
 
 Image centre_crop(const Image& image, int64_t size) {

@@ -6,16 +6,24 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 
+#include "crescendo/core/enums.h"
 #include "crescendo/image/image.h"
 
 namespace crescendo {
 
 enum class Resampling { kBox, kBilinear, kBicubic, kLanczos };
+constexpr auto enum_table(Resampling) {
+  return std::array{EnumName{Resampling::kBox, "box"}, EnumName{Resampling::kBilinear, "bilinear"},
+                    EnumName{Resampling::kBicubic, "bicubic"}, EnumName{Resampling::kLanczos, "lanczos"}};
+}
 
 // Pillow's Image.resize((width, height), filter).
 Image resize(const Image& image, int64_t width, int64_t height, Resampling filter);
+// The same of each channel in Pillow's mode F: neither rounded nor clipped. (3, height, width) fp32, 0..255 and beyond.
+Tensor resize_unrounded(const Image& image, int64_t width, int64_t height, Resampling filter);
 
 // ADM's centre crop (Dhariwal and Nichol 2021), which FAR and MAR train and measure with: halve with a box while the
 // shorter side is at least twice `size`, then bicubic until it is `size`, then cut the middle.

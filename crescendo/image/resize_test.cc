@@ -62,6 +62,19 @@ TEST(Resize, BicubicEdge) {
   }
 }
 
+// Bytes are a picture's rounding of the same sums: half a level in each of two passes.
+TEST(Resize, UnroundedIsTheSameButForRounding) {
+  Image image(23, 17);
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<uint8_t>(60 + i * i % 130);
+  for (const auto filter : {Resampling::kBox, Resampling::kBilinear, Resampling::kBicubic, Resampling::kLanczos}) {
+    const Tensor exact = resize_unrounded(image, 9, 40, filter);
+    ASSERT_EQ(exact.sizes(), at::IntArrayRef({3, 40, 9}));
+    const Tensor bytes = image_to_bytes(resize(image, 9, 40, filter)).to(at::kFloat);
+    EXPECT_LT((exact.clamp(0, 255) - bytes).abs().max().item<float>(), 1.3);
+  }
+  EXPECT_TRUE(resize_unrounded(image, 23, 17, Resampling::kLanczos).equal(image_to_bytes(image).to(at::kFloat)));
+}
+
 TEST(Crop, SizesAndMiddle) {
   for (const auto& [width, height] : {std::pair{64, 64}, std::pair{65, 200}, std::pair{300, 129}, std::pair{20, 31}}) {
     const Image out = centre_crop(random_image(width, height), 64);

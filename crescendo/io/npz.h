@@ -39,6 +39,7 @@ class NpzReader {
   std::vector<std::string> names() const;  // without ".npy"
   bool contains(const std::string& name) const;
   NpyHeader header(const std::string& name) const;
+  bool stored(const std::string& name) const { return !member(name).deflated; }  // not packed, so read() need not copy
   // `verify`: also check the ZIP checksum, which reads every byte of a stored array.
   Tensor read(const std::string& name, bool verify = true) const;
 

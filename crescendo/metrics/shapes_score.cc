@@ -32,6 +32,8 @@ Json ShapesScore::to_json() const {
           {"colour", share(colour, images)},
           {"shape", share(shape, images)},
           {"both", share(both, images)},
+          {"outline", share(outline, images)},
+          {"overlap", overlap},
           {"centre_spread", centre_spread},
           {"size_spread", size_spread}};
 }
@@ -54,7 +56,10 @@ ShapesScore score_shapes(const std::vector<Image>& images, const std::vector<int
     for (size_t k = 1; k < detections.size(); ++k)
       if (detections[k].area > detections[largest].area) largest = k;
     objects.push_back(detections[largest].object);
+    score.outline += detections[largest].score >= kCleanOverlap;
+    score.overlap += detections[largest].score;
   }
+  if (!objects.empty()) score.overlap /= static_cast<double>(objects.size());
   constexpr int64_t kDataImages = 4000;
   const SpreadRatio ratio =
       spread_ratio(measure_spread(objects), singles_spread(/*seed=*/0, kDataImages, images.front().width));
@@ -70,9 +75,10 @@ Score ShapesScorer::score(const std::vector<Image>& images) const {
   const auto share = [&](const char* of) { return whole_percent(out.json[of]["share"].get<double>()); };
   out.line = concat("colour ", share("colour"), ", shape ", share("shape"), ", both ", share("both"), " of ", s.images,
                     " samples; spread of centres ", s.centre_spread, ", of sizes ", s.size_spread);
-  for (const char* name : {"found", "colour", "shape", "both"}) out.table += share_line(name, out.json[name]);
-  out.table += concat(std::fixed, std::setprecision(2), "spread of centres ", s.centre_spread, " and of sizes ",
-                      s.size_spread, " of the data's\n");
+  for (const char* name : {"found", "colour", "shape", "both", "outline"})
+    out.table += share_line(name, out.json[name]);
+  out.table += concat(std::fixed, std::setprecision(2), "overlap with the outline ", s.overlap, " on average\n",
+                      "spread of centres ", s.centre_spread, " and of sizes ", s.size_spread, " of the data's\n");
   return out;
 }
 

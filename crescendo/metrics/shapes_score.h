@@ -14,12 +14,18 @@ std::string share_line(const std::string& name, const Json& share, const std::st
 std::string percent(double share);
 std::string whole_percent(double share);
 
+// Of an object with its figure's outline. GenEval counts objects from such a score on; rendered ones have 0.95 and
+// more.
+constexpr double kCleanOverlap = 0.9;
+
 struct ShapesScore {
   int64_t images = 0;
   int64_t found = 0;   // an object was detected at all
   int64_t colour = 0;  // its colour is the class's
   int64_t shape = 0;   // its shape is the class's
   int64_t both = 0;
+  int64_t outline = 0;       // what the detector found fits its outline: an overlap of at least kCleanOverlap
+  double overlap = 0;        // mean overlap with the outline (intersection over union) of the objects found
   double centre_spread = 0;  // standard deviation of the centres over the data's
   double size_spread = 0;    // the same for radii
 

@@ -30,6 +30,8 @@ TEST(ShapesScore, DataScoresFullAndSpreadsAsItself) {
   EXPECT_EQ(score.colour, kCount);
   EXPECT_EQ(score.shape, kCount);
   EXPECT_EQ(score.both, kCount);
+  EXPECT_EQ(score.outline, kCount);
+  EXPECT_GT(score.overlap, 0.95);
   EXPECT_NEAR(score.centre_spread, 1, 0.06);
   EXPECT_NEAR(score.size_spread, 1, 0.06);
 }
@@ -72,6 +74,26 @@ TEST(ShapesScore, CollapsedPlacesSpreadLittle) {
   EXPECT_LT(score.size_spread, 0.2);
 }
 
+// Outlines that are gnawed at keep their shape's name before they keep their outline.
+TEST(ShapesScore, SpoiltOutlinesOverlapLess) {
+  std::vector<Image> images;
+  for (int64_t i = 0; i < 80; ++i) {
+    const Scene scene = draw_single(5, i);
+    const SceneObject& object = scene.objects[0];
+    Image image = render(scene);
+    const auto x0 = static_cast<int64_t>(object.cx), y0 = static_cast<int64_t>(object.cy - object.radius);
+    for (int64_t y = y0; y < y0 + static_cast<int64_t>(object.radius); ++y)
+      for (int64_t x = x0; x < x0 + 4; ++x) std::fill_n(image.pixel(x, y), 3, kGround);
+    images.push_back(std::move(image));
+  }
+  std::vector<int64_t> classes = labels(0);
+  classes.resize(80);
+  const ShapesScore score = score_shapes(images, classes);
+  EXPECT_GT(score.shape, 40);
+  EXPECT_LT(score.outline, 20);
+  EXPECT_LT(score.overlap, 0.92);
+}
+
 TEST(ShapesScore, EmptyPicturesAreNotFound) {
   Image grey(64, 64);
   std::fill(grey.rgb.begin(), grey.rgb.end(), kGround);
@@ -79,6 +101,8 @@ TEST(ShapesScore, EmptyPicturesAreNotFound) {
   EXPECT_EQ(score.images, 2);
   EXPECT_EQ(score.found, 0);
   EXPECT_EQ(score.both, 0);
+  EXPECT_EQ(score.outline, 0);
+  EXPECT_EQ(score.overlap, 0);
   EXPECT_EQ(score.centre_spread, 0);
   EXPECT_EQ(score.size_spread, 0);
   EXPECT_CONTAINS(test::error_of([&] { score_shapes({grey}, {0, 1}); }), "1 images with 2 labels");

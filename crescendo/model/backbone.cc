@@ -36,11 +36,8 @@ TokenMask TokenMask::of(const Tensor& missing) {
 }
 
 Backbone::Backbone(const Scope& s, const ModelConfig& c)
-    : config_(c),
-      class_embedding_(c.is_text() ? Tensor() : s.add("class_emb.weight", {c.classes, c.width}, Init::kNormal002)),
-      context_embed_(c.is_text() ? Linear(s / "context_embed", c.text_hidden, c.width) : Linear()),
-      fake_latent_(c.is_text() ? s.add("fake_latent", {1, c.text_length, c.width}, Init::kNormal002)
-                               : s.add("fake_latent", {1, c.width}, Init::kNormal002)),
+    : Conditions(s, c),
+      config_(c),
       mask_token_(s.add("mask_token", {1, 1, c.width}, Init::kNormal002)),
       encoder_position_(s.add("encoder_pos_embed_learned", {1, c.buffer_size + c.tokens(), c.width}, Init::kNormal002)),
       decoder_position_(s.add("decoder_pos_embed_learned", {1, c.buffer_size + c.tokens(), c.width}, Init::kNormal002)),
@@ -60,22 +57,6 @@ Backbone Backbone::prepared(Products how) const {
   for (std::vector<Block>* blocks : {&copy.encoder_blocks_, &copy.decoder_blocks_})
     for (Block& block : *blocks) std::visit([&](auto& b) { b.prepare(how); }, block);
   return copy;
-}
-
-Tensor Backbone::class_condition(const Tensor& labels) const {
-  check(!config_.is_text(), "this is a text model: it takes a prompt, not a class");
-  return class_embedding_.index_select(0, labels).unsqueeze(1);  // (B, 1, D)
-}
-
-Tensor Backbone::text_condition(const Tensor& text) const {
-  check(config_.is_text(), "this is a class model: it takes a class, not a prompt");
-  check(text.dim() == 3 && text.size(1) == config_.text_length && text.size(2) == config_.text_hidden,
-        "text states must be (B, ", config_.text_length, ", ", config_.text_hidden, "), got ", text.sizes());
-  return context_embed_(text);  // (B, N, D)
-}
-
-Tensor Backbone::null_condition(int64_t batch) const {
-  return fake_latent_.view({1, -1, config_.width}).expand({batch, -1, -1});
 }
 
 std::optional<Tensor> Backbone::padding_bias(const TokenMask& mask, const Tensor& like) const {

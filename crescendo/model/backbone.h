@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "crescendo/model/blocks.h"
-#include "crescendo/model/config.h"
+#include "crescendo/model/conditions.h"
 
 namespace crescendo {
 
@@ -29,21 +29,14 @@ struct BackboneDropout {
   std::optional<at::Generator> generator{};
 };
 
-class Backbone {
+class Backbone : public Conditions {
  public:
   Backbone(const Scope& scope, const ModelConfig& config);
   // A copy whose layers compute their products so; with int8 those of the first layer are packed instead. Packed
   // weights take as much memory again.
   Backbone prepared(Products how) const;
 
-  // The condition of class models: the class vector; labels (B) int64 -> (B, 1, D).
-  Tensor class_condition(const Tensor& labels) const;
-  // The condition of text models: text states (B, N, hidden) -> (B, N, D).
-  Tensor text_condition(const Tensor& text) const;
-  // The learned unconditional one: (B, 1 or N, D).
-  Tensor null_condition(int64_t batch) const;
-
-  // (B, L, C), condition as above -> z (B, L, D).
+  // (B, L, C), condition as Conditions gives it -> z (B, L, D).
   Tensor forward(const Tensor& tokens, const Tensor& condition, const TokenMask& mask,
                  BackboneDropout dropout = {}) const;
 
@@ -60,9 +53,6 @@ class Backbone {
   Tensor run(const std::vector<Block>& blocks, const LayerNorm& norm, Tensor x, const BlockInput& in) const;
 
   ModelConfig config_;
-  Tensor class_embedding_;  // (classes, D)
-  Linear context_embed_;
-  Tensor fake_latent_;         // (1, D) or (1, N, D)
   Tensor mask_token_;          // (1, 1, D)
   Tensor encoder_position_;    // (1, buffer_size + L, D)
   Tensor decoder_position_;    // (1, buffer_size + L, D)

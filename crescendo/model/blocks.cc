@@ -14,9 +14,16 @@ VitBlock::VitBlock(const Scope& s, const BlockConfig& c)
       fc2_(s / "mlp.fc2", c.mlp_ratio * c.width, c.width) {}
 
 void VitBlock::operator()(ResidualStream& x, const BlockInput& in) const {
-  const auto qkv = qkv_(norm1_(x)).chunk(3, -1);  // three times (B, M, heads * d)
+  auto qkv = qkv_(norm1_(x)).chunk(3, -1);  // three times (B, M, heads * d)
+  if (in.cache.defined())
+    for (const int64_t i : {0, 1}) {
+      const Tensor rows = in.cache[i];  // (B, N, heads * d)
+      Tensor& own = qkv[static_cast<size_t>(i + 1)];
+      rows.narrow(1, rows.size(1) - own.size(1), own.size(1)).copy_(own);
+      own = rows;
+    }
   const Tensor mixed = attention(split_heads(qkv[0], heads_), split_heads(qkv[1], heads_), split_heads(qkv[2], heads_),
-                                 in.key_bias, in.attention_dropout);
+                                 in.bias, in.attention_dropout);
   x.branch = in.projection_dropout(proj_(merge_heads(mixed)));
   const Tensor hidden = in.projection_dropout(at::gelu(fc1_(norm2_(x))));  // (B, M, ratio * D)
   x.branch = in.projection_dropout(fc2_(hidden));
@@ -49,7 +56,7 @@ CrossBlock::CrossBlock(const Scope& s, const BlockConfig& c)
 
 void CrossBlock::operator()(ResidualStream& x, const BlockInput& in) const {
   const Tensor own = norm_(x);
-  x.branch = self_(own, own, heads_, in.key_bias, in);
+  x.branch = self_(own, own, heads_, in.bias, in);
   x.branch = cross_(norm_(x), in.context, heads_, std::nullopt, in);
   x.branch = ff2_(in.projection_dropout(at::gelu(ff0_(norm_(x)), "tanh")));
 }

@@ -17,9 +17,12 @@ struct BlockConfig {
 
 // What a block may look at besides its tokens.
 struct BlockInput {
-  Tensor context;                  // (B, N, D) text; undefined in class models
-  std::optional<Tensor> key_bias;  // (B, 1, 1, M): -inf where a row is padding
-  Dropout attention_dropout, projection_dropout;
+  Tensor context;              // (B, N, D) text; undefined in class models
+  std::optional<Tensor> bias;  // added to the scores, broadcast to (B, heads, M, M): -inf where a key is not seen
+  Dropout attention_dropout{}, projection_dropout{};
+  // Keys and values of the rows so far: (2, B, N, heads * d). A ViT block writes those of its own rows at the end and
+  // attends to all N. Undefined: to its own rows.
+  Tensor cache{};
 };
 
 // x + attn(LN x); x + mlp(LN x). GELU exact, LayerNorm eps 1e-6.

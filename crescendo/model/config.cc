@@ -1,6 +1,7 @@
 #include "crescendo/model/config.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/join.h"
@@ -18,6 +19,49 @@ void ModelConfig::read_older(Json& config) {
   config.emplace("conditioning", kind.substr(dash + 1));
 }
 
+std::vector<int64_t> ModelConfig::sides() const {
+  if (!scales.empty()) return scales;
+  std::vector<int64_t> out;
+  for (int64_t side = patch; side < latent_height; side *= 2) out.push_back(side);
+  out.push_back(latent_height);
+  return out;
+}
+
+std::vector<int64_t> ModelConfig::step_tokens() const {
+  if (order == Order::kRaster) return std::vector<int64_t>(static_cast<size_t>(tokens()), 1);
+  std::vector<int64_t> out = sides();
+  for (int64_t& side : out) side = (side / patch) * (side / patch);
+  return out;
+}
+
+namespace {
+
+// What a model of next scales may be, and what no other may say.
+void check_scales(const ModelConfig& m) {
+  if (m.order != Order::kNextScale) {
+    check(m.scales.empty() && m.scale_std.empty() && !m.residual && !m.markov,
+          "model: scales, residual, scale_std and markov belong to the order next-scale, and this model's is ",
+          enum_name(m.order));
+    return;
+  }
+  check(m.latent_height == m.latent_width, "model: the order next-scale needs a square latent, got ", m.latent_height,
+        " x ", m.latent_width);
+  const std::vector<int64_t> sides = m.sides();
+  for (size_t k = 0; k < sides.size(); ++k) {
+    check(sides[k] >= m.patch && sides[k] % m.patch == 0, "model: scales must be multiples of the patch, ", m.patch,
+          ", got ", sides[k]);
+    check(k == 0 || sides[k] > sides[k - 1], "model: scales must increase, got ", sides[k], " after ",
+          k == 0 ? 0 : sides[k - 1]);
+  }
+  check(sides.back() == m.latent_height, "model: scales must end at the side of the latent, ", m.latent_height,
+        ", got ", sides.back());
+  check(m.scale_std.empty() || m.scale_std.size() == sides.size(), "model: scale_std needs a number for each of the ",
+        sides.size(), " scales, got ", m.scale_std.size());
+  for (const double c : m.scale_std) check(std::isfinite(c) && c > 0, "model: scale_std must be above 0, got ", c);
+}
+
+}  // namespace
+
 void ModelConfig::validate() const {
   const auto positive = [](const char* name, int64_t value, int64_t most) {
     check(value >= 1 && value <= most, "model: ", name, " must be in 1..", most, ", got ", value);
@@ -34,15 +78,18 @@ void ModelConfig::validate() const {
   positive("levels", levels, std::min(latent_height, latent_width));
   check(visible_level >= 0 && visible_level <= levels, "model: visible_level must be in 0..", levels, ", got ",
         visible_level);
-  check(level_input() || (visible_level == 0 && predicts == Target::kClean),
-        "model: MAR has no frequency levels, so visible_level must be 0 and predicts clean, got ", visible_level,
-        " and ", enum_name(predicts));
+  check(order == Order::kFar || (visible_level == 0 && predicts == Target::kClean),
+        "model: ", order == Order::kMar ? "MAR" : "the order " + enum_name(order),
+        " has no frequency levels, so visible_level must be 0 and predicts clean, got ", visible_level, " and ",
+        enum_name(predicts));
   check(encoder_blocks >= 0 && decoder_blocks >= 0 && encoder_blocks + decoder_blocks <= 1 << 10,
         "model: encoder_blocks and decoder_blocks must be in 0..1024, got ", encoder_blocks, " and ", decoder_blocks);
   check(head_dim >= 0 && head_dim <= 1 << 12, "model: head_dim must be in 0..4096, got ", head_dim);
   check(head_dim > 0 || width % heads == 0, "model: width ", width, " is not a multiple of heads ", heads);
   check(latent_height % patch == 0 && latent_width % patch == 0, "model: patch ", patch, " does not divide the latent ",
         latent_height, " x ", latent_width);
+  check_scales(*this);
+  check(!is_sequence() || !is_text(), "model: the order ", enum_name(order), " is conditioned on a class, not on text");
   if (is_text()) {
     positive("text_hidden", text_hidden, 1 << 16);
     positive("text_length", text_length, 1 << 16);

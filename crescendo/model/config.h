@@ -12,8 +12,11 @@
 namespace crescendo {
 
 // In what order a picture is generated.
-enum class Order { kFar, kMar };
-constexpr auto enum_table(Order) { return std::array{EnumName{Order::kFar, "far"}, EnumName{Order::kMar, "mar"}}; }
+enum class Order { kFar, kMar, kRaster, kNextScale };
+constexpr auto enum_table(Order) {
+  return std::array{EnumName{Order::kFar, "far"}, EnumName{Order::kMar, "mar"}, EnumName{Order::kRaster, "raster"},
+                    EnumName{Order::kNextScale, "next-scale"}};
+}
 // What a picture is generated from.
 enum class Conditioning { kClass, kText };
 constexpr auto enum_table(Conditioning) {
@@ -51,10 +54,15 @@ struct ModelConfig {
   bool masked = true;         // with masks
   int64_t visible_level = 0;  // with masks by level (hidden_at_level in order/masks.h); 0: with other masks
   Target predicts = Target::kClean;
+  // The next-scale order.
+  std::vector<int64_t> scales{};    // s_1 < .. < s_K; empty: see sides()
+  bool residual = false;            // a scale adds to those before it (RQ)
+  std::vector<double> scale_std{};  // c_k, by which targets are divided; empty: 1
+  bool markov = false;              // a scale sees itself and the buffer alone
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
-    v("order", s.order, "order of generation: far or mar");
+    v("order", s.order, "order of generation: far, mar, raster or next-scale");
     v("conditioning", s.conditioning, "class or text");
     v("width", s.width, "width of the transformer");
     v("encoder_blocks", s.encoder_blocks, "transformer blocks in the encoder");
@@ -80,6 +88,13 @@ struct ModelConfig {
       "with other masks");
     v("predicts", s.predicts,
       "what it was trained to predict: clean (the latent itself) or next-level (its next low-pass)");
+    v("scales", s.scales,
+      "next-scale: sides of the scales in latent cells, each a multiple of the patch, up to the latent's side; empty: "
+      "the patch, doubled until it is there");
+    v("residual", s.residual, "next-scale: each scale is what those before it lack, and the picture is their sum");
+    v("scale_std", s.scale_std,
+      "next-scale: what the targets of each scale are divided by, one number a scale; empty: nothing");
+    v("markov", s.markov, "next-scale: a scale sees only itself and the class, and of the last scale its input");
   }
 
   // Configs of before 0.2 have "kind": "far-class", "far-text" or "mar-class".
@@ -91,7 +106,16 @@ struct ModelConfig {
   int64_t token_channels() const { return latent_channels * patch * patch; }  // channels of a token
   int64_t attention_width() const { return heads * (head_dim ? head_dim : width / heads); }
   bool is_text() const { return conditioning == Conditioning::kText; }
-  bool level_input() const { return order != Order::kMar; }
+  // Whether the head is told the number of the level, or of the scale.
+  bool level_input() const { return order == Order::kFar || order == Order::kNextScale; }
+  // Whether the transformer is model/sequence (raster, next-scale) and not model/backbone (far, mar).
+  bool is_sequence() const { return order == Order::kRaster || order == Order::kNextScale; }
+  // The sides of the scales, s_1 .. s_K = H.
+  std::vector<int64_t> sides() const;
+  // Tokens of each step of a sequence: L times one, or L_1 .. L_K.
+  std::vector<int64_t> step_tokens() const;
+  // The most tokens that any step draws.
+  int64_t drawn_tokens() const { return order == Order::kRaster ? 1 : tokens(); }
   std::string kind() const { return enum_name(order) + "-" + enum_name(conditioning); }  // "far-class"
   // Throws where sizes contradict each other.
   void validate() const;

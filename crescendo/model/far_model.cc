@@ -4,10 +4,19 @@
 
 namespace crescendo {
 
+namespace {
+
+Transformer make_transformer(const Scope& scope, const ModelConfig& config) {
+  if (config.is_sequence()) return Transformer(std::in_place_type<Sequence>, scope, config);
+  return Transformer(std::in_place_type<Backbone>, scope, config);
+}
+
+}  // namespace
+
 FarModel::FarModel(const ModelConfig& config, Params params)
     : config_(config),
       params_(std::move(params)),
-      backbone_(Scope(params_), config_),
+      transformer_(make_transformer(Scope(params_), config_)),
       head_(Scope(params_) / "diffloss.net", {config_.token_channels(), config_.width, config_.diffusion_width,
                                               config_.diffusion_blocks, config_.level_input()}) {
   params_.finish();
@@ -33,9 +42,13 @@ Tensor patchify(const Tensor& x, int64_t p) {
   return x.reshape({b, c, h, p, w, p}).permute({0, 2, 4, 1, 3, 5}).reshape({b, h * w, c * p * p});  // (B, L, C p p)
 }
 
-Tensor unpatchify(const Tensor& tokens, const ModelConfig& m) {
-  const int64_t b = tokens.size(0), h = m.grid_height(), w = m.grid_width(), p = m.patch, c = m.latent_channels;
+Tensor unpatchify(const Tensor& tokens, int64_t p, int64_t height, int64_t width) {
+  const int64_t b = tokens.size(0), h = height / p, w = width / p, c = tokens.size(2) / (p * p);
   return tokens.reshape({b, h, w, c, p, p}).permute({0, 3, 1, 4, 2, 5}).reshape({b, c, h * p, w * p});  // (B, C, H, W)
+}
+
+Tensor unpatchify(const Tensor& tokens, const ModelConfig& m) {
+  return unpatchify(tokens, m.patch, m.latent_height, m.latent_width);
 }
 
 }  // namespace crescendo

@@ -1,12 +1,16 @@
-// A whole model: backbone and diffusion head over one set of named parameters.
+// A whole model: transformer and diffusion head over one set of named parameters.
 #pragma once
 
 #include <memory>
+#include <variant>
 
 #include "crescendo/diffusion/head.h"
-#include "crescendo/model/backbone.h"
+#include "crescendo/model/sequence.h"
 
 namespace crescendo {
+
+// A model's transformer, by its order of generation: FAR's and MAR's, or that of raster and next-scale.
+using Transformer = std::variant<Backbone, Sequence>;
 
 class FarModel {
  public:
@@ -17,7 +21,15 @@ class FarModel {
   static std::unique_ptr<FarModel> from(const ModelConfig& config, TensorMap weights, const std::string& source_name);
 
   const ModelConfig& config() const { return config_; }
-  const Backbone& backbone() const { return backbone_; }
+  // Before training: what the targets of a next-scale model are divided by, measured.
+  void set_scale_std(std::vector<double> scale_std) { config_.scale_std = std::move(scale_std); }
+  const Transformer& transformer() const { return transformer_; }
+  // Throw where the transformer is the other one.
+  const Backbone& backbone() const { return std::get<Backbone>(transformer_); }
+  const Sequence& sequence() const { return std::get<Sequence>(transformer_); }
+  const Conditions& conditions() const {
+    return std::visit([](const Conditions& c) -> const Conditions& { return c; }, transformer_);
+  }
   const Head& head() const { return head_; }
   Params& params() { return params_; }
   const Params& params() const { return params_; }
@@ -28,12 +40,13 @@ class FarModel {
   FarModel(const ModelConfig& config, Params params);
   ModelConfig config_;
   Params params_;
-  Backbone backbone_;
+  Transformer transformer_;
   Head head_;
 };
 
 // (B, C, H, W) <-> (B, L, C p p), channels in the order (c, row in patch, column in patch).
 Tensor patchify(const Tensor& latents, int64_t patch);
+Tensor unpatchify(const Tensor& tokens, int64_t patch, int64_t height, int64_t width);
 Tensor unpatchify(const Tensor& tokens, const ModelConfig& config);
 
 }  // namespace crescendo

@@ -66,6 +66,7 @@ TEST(Backbone, PackedIsTheSame) {
           relative_l2(packed.forward(tokens, condition, mask), model->backbone().forward(tokens, condition, mask)),
           1e-6);
     // What becomes of the weights later does not show in the products.
+    if (!PackedWeight::serves(at::empty({1, 1}))) continue;
     const Tensor before = packed.forward(tokens, condition, TokenMask::none());
     for (const auto& [name, p] : model->params().items())
       if (name.ends_with("blocks.0.mlp.fc1.weight") || name.ends_with("blocks.0.ff.net.2.weight")) Tensor(p).mul_(3);
@@ -74,18 +75,15 @@ TEST(Backbone, PackedIsTheSame) {
   }
 }
 
-// Wide enough, and with rows enough, for its products to go by that where the processor makes it pay.
-TEST(Backbone, ByStrassensAlgorithmIsTheSame) {
+TEST(Backbone, InPlaceIsTheSame) {
   for (const ModelConfig& sizes : {tiny_config(), tiny_text_config()}) {
-    ModelConfig config = sizes;
-    config.width = 512;
-    const auto model = FarModel::random(config, 1);
-    const Backbone other = model->backbone().prepared(Products::kStrassen);
-    const Tensor tokens = draw({16, 16, 2}, 1), condition = model->backbone().null_condition(16);
+    const auto model = lively_model(sizes);
+    const Backbone other = model->backbone().prepared(Products::kInPlace);
+    const Tensor tokens = draw({3, 16, 2}, 1), condition = model->backbone().null_condition(3);
     const at::NoGradGuard no_grad;
     EXPECT_LT(relative_l2(other.forward(tokens, condition, TokenMask::none()),
                           model->backbone().forward(tokens, condition, TokenMask::none())),
-              5e-6);
+              2e-6);
   }
 }
 
@@ -341,7 +339,12 @@ TEST(ModelConfig, ErrorsNameTheSize) {
 }
 
 TEST(ModelConfig, RoundTripsThroughJson) {
-  for (const ModelConfig& sizes : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar)}) {
+  ModelConfig scales = tiny_config(Order::kNextScale);
+  scales.scales = {2, 4};
+  scales.scale_std = {0.25, 1.5};
+  scales.residual = scales.markov = true;
+  for (const ModelConfig& sizes :
+       {tiny_config(), tiny_text_config(), tiny_config(Order::kMar), tiny_config(Order::kRaster), scales}) {
     const ModelConfig c = sizes;
     ModelConfig back;
     value_from_json(back, Json::parse(value_to_json(c).dump()), "config");

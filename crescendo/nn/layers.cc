@@ -7,8 +7,6 @@
 
 #include "crescendo/core/torch_compat.h"
 #include "crescendo/kernels/cpu/attention.h"
-#include "crescendo/kernels/cpu/packed_weight.h"
-#include "crescendo/kernels/cpu/strassen.h"
 #include "crescendo/kernels/row_passes.h"
 
 namespace crescendo {
@@ -32,25 +30,19 @@ struct Linear::Packed {
 };
 
 Tensor Linear::operator()(const Tensor& x) const {
-  const bool by_packed = packed && x.scalar_type() == weight.scalar_type(),
-             by_strassen = strassen && strassen::serves(x, weight);
-  if (at::GradMode::is_enabled() || (!by_packed && !by_strassen)) return at::linear(x, weight, bias);
+  if (at::GradMode::is_enabled() || !packed || x.scalar_type() != weight.scalar_type())
+    return at::linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = bias.size(0);
   Tensor out = at::empty(shape, x.options());
-  if (by_packed)
-    packed->weight.multiply(x.contiguous(), packed->bias, out);
-  else
-    strassen::multiply(x, weight, bias, out);
+  packed->weight.multiply(x.contiguous(), packed->bias, out);
   return out;
 }
 
 void Linear::prepare(Products how) {
-  const bool int8 = how == Products::kInt8;
-  packed = nullptr;
-  strassen = how == Products::kStrassen;
-  if (!strassen && PackedWeight::serves(weight, int8))
-    packed = std::make_shared<const Packed>(Packed{PackedWeight(weight, int8), bias.detach().to(at::kFloat)});
+  packed = PackedWeight::serves(weight, how)
+               ? std::make_shared<const Packed>(Packed{PackedWeight(weight, how), bias.detach().to(at::kFloat)})
+               : nullptr;
 }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
@@ -129,8 +121,8 @@ Tensor attend_to(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 std::optional<Tensor> attention_in_one(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const std::optional<Tensor>& bias, double scale) {
   const at::ScalarType type = q.scalar_type();
-  const bool in_bf16 = type == at::kBFloat16 && q.size(3) % 2 == 0;
-  if (at::GradMode::is_enabled() || !q.is_cpu() || (type != at::kFloat && !in_bf16) || !lies_by_heads(q, type) ||
+  const bool in_bf16 = type == at::kBFloat16;
+  if (at::GradMode::is_enabled() || !q.is_cpu() || !attends(type) || !lies_by_heads(q, type) ||
       !lies_by_heads(k, type) || !lies_by_heads(v, type) || q.numel() == 0 || k.size(2) == 0)
     return std::nullopt;
   if (bias && bias->sizes() != at::IntArrayRef{q.size(0), 1, 1, k.size(2)}) return std::nullopt;

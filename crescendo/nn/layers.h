@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "crescendo/kernels/cpu/packed_weight.h"
 #include "crescendo/nn/params.h"
 
 namespace crescendo {
@@ -18,22 +19,17 @@ struct Dropout {
   Tensor operator()(const Tensor& x) const;
 };
 
-// Ways to compute a layer's products on a CPU without gradients, in place of LibTorch's: with a packed copy of the
-// weight (kernels/cpu/packed_weight.h), with an int8 copy, or by Strassen's algorithm where the product is large enough
-// (kernels/cpu/strassen.h).
-enum class Products { kPacked, kInt8, kStrassen };
-
 struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, Init init = Init::kXavierUniform);
   Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out)
-  // For later calls. Copies are made of the weight and the bias as they are now.
+  // For later calls without gradients on a CPU: products as PackedWeight makes them, with the weight and the bias as
+  // they are now.
   void prepare(Products how);
   Tensor weight;  // (out, in)
   Tensor bias;    // (out)
   struct Packed;
   std::shared_ptr<const Packed> packed;
-  bool strassen = false;
 };
 
 // The residual stream of a transformer: x, and what the last layer adds to it, which is added with the next norm.

@@ -9,7 +9,7 @@
 namespace crescendo {
 
 struct PlanWork {
-  double encoder = 0, decoder = 0, head = 0;  // FLOP
+  double encoder = 0, decoder = 0, head = 0;  // FLOP; the one stack of raster and next-scale is the encoder
   double total() const { return encoder + decoder + head; }
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/tiny_model.h"
+
 namespace crescendo {
 namespace {
 
@@ -52,6 +54,33 @@ TEST(Cost, MarPredictsEachTokenOnce) {
   const double row =
       2 * (256 * 1024 + 1024 * 1024 + 768 * 1024 + 6 * 5 * 1024 * 1024 + 3 * 16 * 1024 + 2 * 1024 * 1024);
   EXPECT_NEAR(c.written.head / (256 * 100 * row), 1, 1e-9);
+}
+
+// Multiply-adds of a row of the tiny model: 4 x 8 x 8 of projections, 2 x 2 x 8 x 8 of the MLP, 2 x 8 for each key.
+double rows_macs(double rows, double keys) { return 2 * rows * (512 + 16 * keys); }  // in two blocks
+
+TEST(Cost, SequencesPassEachTokenOnce) {
+  const auto encoder = [](const ModelConfig& c, double cfg) {
+    return plan_cost(make_plan(resolve_sampler({{"cfg", cfg}}, c), c), c).done.encoder;
+  };
+  const ModelConfig raster = test::tiny_config(Order::kRaster);
+  double expected = rows_macs(2, 2) + 15 * 16;  // the buffer, and what enters
+  for (int i = 1; i <= 15; ++i) expected += rows_macs(1, 2 + i);
+  EXPECT_NEAR(encoder(raster, 1), 2 * expected, 1e-6);
+  EXPECT_NEAR(encoder(raster, 3), 4 * expected, 1e-6);
+  ModelConfig scales = test::tiny_config(Order::kNextScale);  // sides 1, 2 and 4
+  expected = rows_macs(2, 2) + rows_macs(1, 3) + rows_macs(4, 7) + rows_macs(16, 23) + 20 * 16;
+  EXPECT_NEAR(encoder(scales, 1), 2 * expected, 1e-6);
+  scales.markov = true;
+  expected = rows_macs(2, 2) + rows_macs(1, 3) + rows_macs(4, 6) + rows_macs(16, 18) + 20 * 16;
+  EXPECT_NEAR(encoder(scales, 1), 2 * expected, 1e-6);
+  // The head answers for 16 tokens, or for 21.
+  const auto head = [](const ModelConfig& c) {
+    return plan_cost(make_plan(resolve_sampler({{"cfg", 1}}, c), c), c).written.head;
+  };
+  const double row = 256 * 8 + 8 * 8 + 8 * 8 + 5 * 8 * 8 + 3 * 2 * 8 + 2 * 8 * 8;
+  EXPECT_NEAR(head(raster), 2 * 16 * 100 * row, 1e-6);
+  EXPECT_NEAR(head(scales), 2 * 21 * 100 * (row + 8), 1e-6);  // which is told the scale
 }
 
 }  // namespace

@@ -2,37 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-#include <numbers>
-
 #include "crescendo/core/check.h"
 #include "crescendo/order/masks.h"
 
 namespace crescendo {
 
 namespace {
-
-constexpr double kHalfPi = std::numbers::pi / 2;
-
-// Guidance s at step k of S.
-double guidance_at(const SamplerOptions& o, int64_t k) {
-  const int64_t ramp = o.cfg_schedule == CfgSchedule::kLinear ? o.steps - 1 : o.steps;
-  if (o.cfg_schedule == CfgSchedule::kConstant || ramp == 0) return o.cfg;
-  return 1 + (o.cfg - 1) * static_cast<double>(k) / static_cast<double>(ramp);
-}
-
-double temperature_at(const SamplerOptions& o, int64_t step) {
-  const auto k = static_cast<double>(step), S = static_cast<double>(o.steps);
-  switch (o.temperature_schedule) {
-    case TemperatureSchedule::kConstant:
-      return o.temperature;
-    case TemperatureSchedule::kCosine:
-      return 0.8 + (o.temperature - 0.8) * (1 - std::cos(kHalfPi * (k + 1) / S));
-    case TemperatureSchedule::kLinear:
-      return 0.85 + (o.temperature - 0.85) * k / S;
-  }
-  fail("far_plan: no temperature schedule number ", static_cast<int>(o.temperature_schedule));
-}
 
 void check_levels(const SamplerOptions& o, const ModelConfig& model) {
   for (size_t k = 0; k < o.levels.size(); ++k)
@@ -58,12 +33,8 @@ Plan far_plan(const SamplerOptions& o, const ModelConfig& model) {
   plan.filter = o.filter;
   for (int64_t k = 0; k < o.steps; ++k) {
     Step step;
+    step.head = head_step(o, k);
     step.head.level = static_cast<double>(o.levels[static_cast<size_t>(k)]);
-    step.head.guidance = guidance_at(o, k);
-    step.head.temperature = temperature_at(o, k);
-    step.head.solver = o.solver;
-    step.head.spacing = {linear_at(o.diffusion_steps, k, o.steps), o.start_timestep, o.end_timestep};
-    solver_schedule(o.solver, step.head.spacing);  // throws where there is none
     step.masked = hidden_at_step(o, model.tokens(), k);
     // A prediction of the next level is filtered already.
     const bool filters = model.predicts == Target::kClean && (k > 0 || o.filter_first);

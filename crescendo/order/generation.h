@@ -1,5 +1,5 @@
-// One batch of pictures while it is generated: what a sampling loop (far.cc, mar.cc) is made of. Each function is one
-// arrow of the paper's Figure 7, executed by the engine.
+// One batch of pictures while it is generated: what a sampling loop (far.cc, mar.cc, ...) is made of. Each function is
+// one arrow of the paper's Figure 7, executed by the engine.
 #pragma once
 
 #include <functional>
@@ -21,13 +21,14 @@ struct SampleTimes {
 // Callbacks; any of them may be empty. Returning false stops the generation. A tensor is valid during the call: it may
 // belong to LibTorch's inference mode, so copy what is kept.
 struct SampleHooks {
-  // After outer step k: the full-band prediction (B, C, H, W), before the filter.
+  // After outer step k: the full-band prediction (B, C, H, W), before the filter; of raster and next-scale the picture
+  // so far.
   std::function<bool(int64_t k, const Tensor& latents)> on_outer_step;
   // After outer step k: what the filter leaves for the next step to see, before tokens are hidden (B, C, H, W).
   std::function<void(int64_t k, const Tensor& latents)> on_filtered;
   // After each evaluation of the head, counted over the whole plan; after all of a step where they run as one graph.
   std::function<bool(int64_t done, int64_t total)> on_inner_step;
-  // The tokens entering outer step k, hidden ones zero: (B, L, C).
+  // The tokens entering outer step k, hidden ones zero: (B, L, C). Of next-scale, those of the picture so far.
   std::function<void(int64_t k, const Tensor& tokens)> on_input;
   SampleTimes* times = nullptr;  // seconds are added here; each part then waits for the device
 };
@@ -52,11 +53,15 @@ class Generation {
              const SampleHooks& hooks);
 
   const Plan& plan() const { return plan_; }
+  const ModelConfig& model() const { return parts_.model.config(); }
   // The tokens before the first step (B, L, C): zeros where nothing is known, else those of plan.start.
   Tensor start();
   // z of step k: (B, L, D), or (2B, L, D) where it is guided, the unconditional ones last.
   Tensor transformer(int64_t k, const Tensor& tokens);
-  // The tokens that step k samples from z: (B, L, C). Others are taken from `kept`, or zero.
+  // The same of a sequence (model/sequence.h), whose steps are taken in their order: step k's inputs (B, n, C), for the
+  // first none -> (B or 2B, n, D).
+  Tensor step(int64_t k, const Tensor& inputs);
+  // The tokens that step k samples from z (*, L, D): (B, L, C). Others are taken from `kept`, or zero.
   Tensor head(int64_t k, const Tensor& z, const Tensor& kept = {});
   // The tokens with those that plan.start knows in their place.
   Tensor keep_known(const Tensor& tokens) const;
@@ -71,10 +76,8 @@ class Generation {
   void on_filtered(int64_t k, const Tensor& tokens) const;
 
  private:
-  // Rows, as indices into B * L, of the positions at the places first .. end - 1 of each image's order; undefined for
-  // all of them.
+  // Rows, as indices into B * L, of the positions at the places first .. end - 1 of each image's order.
   Tensor rows_at(int64_t first, int64_t end) const;
-  const ModelConfig& config() const { return parts_.model.config(); }
   double lap_s(const Tensor& waited_for);
 
   SamplerParts& parts_;
@@ -84,7 +87,9 @@ class Generation {
   const NoiseSource& noise_;
   const SampleHooks& hooks_;
   int64_t batch_, tokens_;
-  Tensor null_;  // the unconditional condition (B, *, D)
+  bool guided_;   // any step
+  Tensor null_;   // the unconditional condition (B, *, D)
+  Tensor cache_;  // of a sequence: keys and values of the steps so far
   Tensor order_,
       place_;  // (B, L) position at each place of the order, and place of each position; undefined without masks
   int64_t total_inner_, done_inner_ = 0;

@@ -29,11 +29,8 @@ Plan mar_plan(const SamplerOptions& o, const ModelConfig& model) {
     const double share = static_cast<double>(L - left) / static_cast<double>(L);
     Step step;
     step.masked = masked;
+    step.head = head_step(o, k);
     step.head.guidance = o.cfg_schedule == CfgSchedule::kConstant ? o.cfg : 1 + (o.cfg - 1) * share;
-    step.head.temperature = o.temperature;
-    step.head.solver = o.solver;
-    step.head.spacing = {linear_at(o.diffusion_steps, k, o.steps), o.start_timestep, o.end_timestep};
-    solver_schedule(o.solver, step.head.spacing);  // throws where there is none
     plan.steps.push_back(step);
     masked = left;
   }

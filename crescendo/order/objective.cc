@@ -17,6 +17,8 @@
 #include "crescendo/order/far.h"
 #include "crescendo/order/mar.h"
 #include "crescendo/order/masks.h"
+#include "crescendo/order/next_scale.h"
+#include "crescendo/order/raster.h"
 
 namespace crescendo {
 
@@ -67,6 +69,10 @@ ObjectiveResult objective(const FarModel& model, const ObjectiveOptions& options
       return far_loss(model, options, lowpass, batch);
     case Order::kMar:
       return mar_loss(model, options, batch);
+    case Order::kRaster:
+      return raster_loss(model, options, batch);
+    case Order::kNextScale:
+      return next_scale_loss(model, options, batch);
   }
   fail("objective: no order number ", static_cast<int>(model.config().order));
 }
@@ -100,19 +106,23 @@ Tensor draw_missing(const ObjectiveOptions& o, const ModelConfig& m, const Tenso
   return drawn;
 }
 
-Tensor noised_latents(const ObjectiveOptions& o, const ObjectiveBatch& batch) {
-  if (o.input_noise <= 0) return batch.latents;
-  const Tensor noise = at::empty(batch.latents.sizes(), at::kFloat);
-  const auto elements = static_cast<size_t>(batch.latents[0].numel());
+Tensor image_noise(const Tensor& x, double most, uint32_t stream, const ObjectiveBatch& batch) {
+  const Tensor noise = at::empty(x.sizes(), at::kFloat);
+  const auto elements = static_cast<size_t>(x[0].numel());
   auto* out = noise.data_ptr<float>();
   for_each_image(batch, [&](int64_t b, uint64_t seed) {
-    Rng rng(seed, Draw::kInputNoise);
-    const auto sigma = static_cast<float>(rng.uniform(0, o.input_noise));
+    Rng rng(seed, Draw::kInputNoise, stream);
+    const auto sigma = static_cast<float>(rng.uniform(0, most));
     const std::span<float> image(out + static_cast<size_t>(b) * elements, elements);
     rng.fill_normal(image);
     for (float& value : image) value *= sigma;
   });
-  return batch.latents + noise.to(batch.latents.device());
+  return noise.to(x.device());
+}
+
+Tensor noised_latents(const ObjectiveOptions& o, const ObjectiveBatch& batch) {
+  if (o.input_noise <= 0) return batch.latents;
+  return batch.latents + image_noise(batch.latents, o.input_noise, 0, batch);
 }
 
 Tensor conditions_of(const FarModel& model, const ObjectiveOptions& o, const Tensor& tokens, const Tensor& missing,
@@ -124,16 +134,17 @@ Tensor conditions_of(const FarModel& model, const ObjectiveOptions& o, const Ten
   for_each_image(batch,
                  [&](int64_t b, uint64_t seed) { drop[b] = Rng(seed, Draw::kLabelDrop).uniform() < o.label_dropout; });
   const Tensor condition =
-      at::where(dropped.to(device), model.backbone().null_condition(images), batch.condition);  // (B, *, D)
+      at::where(dropped.to(device), model.conditions().null_condition(images), batch.condition);  // (B, *, D)
   BackboneDropout dropout{o.attention_dropout, o.projection_dropout};
   if (dropout.attention > 0 || dropout.projection > 0)
     dropout.generator = dropout_generator(device, batch.image_seeds.front());
+  if (model.config().is_sequence()) return model.sequence().forward(tokens, condition, dropout);  // (B, L, D)
   const TokenMask mask = missing.defined() ? TokenMask::of(missing.to(device)) : TokenMask::none();
   return model.backbone().forward(tokens, condition, mask, dropout);  // (B, L, D)
 }
 
-Tensor loss_of(const FarModel& model, const ObjectiveOptions& o, const Tensor& z, const Tensor& levels,
-               const Tensor& target, const Tensor& missing, const ObjectiveBatch& batch) {
+Tensor token_loss(const FarModel& model, const ObjectiveOptions& o, const Tensor& z, const Tensor& levels,
+                  const Tensor& target, const ObjectiveBatch& batch) {
   const int64_t images = target.size(0), tokens = target.size(1), draws = o.diffusion_batch_mul;
   const Tensor timestep = at::empty({images, draws, tokens}, at::kLong);                // (B, K, L)
   const Tensor noise = at::empty({images, draws, tokens, target.size(2)}, at::kFloat);  // (B, K, L, C)
@@ -145,8 +156,12 @@ Tensor loss_of(const FarModel& model, const ObjectiveOptions& o, const Tensor& z
     for (int64_t i = 0; i < draws * tokens; ++i) t[b * draws * tokens + i] = draw_timestep(o, rng);
     Rng(seed, Draw::kDiffusion).fill_normal({out + static_cast<size_t>(b) * elements, elements});
   });
-  const Tensor loss =
-      head_loss(model.head(), z, levels, target, timestep, noise, {o.vb_weight, o.terminal_weight});  // (B, L)
+  return head_loss(model.head(), z, levels, target, timestep, noise, {o.vb_weight, o.terminal_weight});  // (B, L)
+}
+
+Tensor loss_of(const FarModel& model, const ObjectiveOptions& o, const Tensor& z, const Tensor& levels,
+               const Tensor& target, const Tensor& missing, const ObjectiveBatch& batch) {
+  const Tensor loss = token_loss(model, o, z, levels, target, batch);  // (B, L)
   if (o.loss_over == LossOver::kAll) return loss.mean({1});
   const Tensor counted = missing.to(loss.device()).to(loss.dtype());
   return (loss * counted).sum({1}) / counted.sum({1}).clamp_min(1);

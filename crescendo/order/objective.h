@@ -2,8 +2,8 @@
 //
 //   level i, mask of ratio in [r_i, 1]  ->  z = backbone(lowpass(x, i) visible)  ->  w_i (mse + vb) of the head on x
 //
-// far_loss (far.h) and mar_loss (mar.h) state it; here is what they share. All that is random about an image is drawn
-// from its own stream, so a batch may be split in any way.
+// far_loss (far.h) states it, and mar.h, raster.h and next_scale.h those of other orders; here is what they share. All
+// that is random about an image is drawn from its own stream, so a batch may be split in any way.
 #pragma once
 
 #include <vector>
@@ -43,13 +43,18 @@ Tensor draw_levels(const ObjectiveOptions& options, int64_t levels, const Object
 // Which tokens are hidden, for masks drawn at these levels: (B, L) bool, on the CPU; undefined without masks.
 Tensor draw_missing(const ObjectiveOptions& options, const ModelConfig& model, const Tensor& levels,
                     const ObjectiveBatch& batch);
+// Noise like x, of a standard deviation drawn from [0, most] for each image, from its stream of number `stream`.
+Tensor image_noise(const Tensor& x, double most, uint32_t stream, const ObjectiveBatch& batch);
 // The latents with the noise of options.input_noise.
 Tensor noised_latents(const ObjectiveOptions& options, const ObjectiveBatch& batch);
-// The transformer's output for tokens (B, L, C), with dropout, and without the condition for a share of the images:
-// z (B, L, D).
+// The transformer's output for tokens (B, L, C), or the inputs of a Sequence, with dropout, and without the condition
+// for a share of the images: z (B, L, D).
 Tensor conditions_of(const FarModel& model, const ObjectiveOptions& options, const Tensor& tokens,
                      const Tensor& missing, const ObjectiveBatch& batch);
-// The head's loss on the target tokens (B, L, C) for draws of (t, noise), over all tokens or the hidden ones: (B).
+// The head's loss on the target tokens (B, L, C) for draws of (t, noise), at levels (B) or (B, L): (B, L).
+Tensor token_loss(const FarModel& model, const ObjectiveOptions& options, const Tensor& z, const Tensor& levels,
+                  const Tensor& target, const ObjectiveBatch& batch);
+// Its mean over all tokens or the hidden ones: (B).
 Tensor loss_of(const FarModel& model, const ObjectiveOptions& options, const Tensor& z, const Tensor& levels,
                const Tensor& target, const Tensor& missing, const ObjectiveBatch& batch);
 

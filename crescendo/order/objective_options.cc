@@ -22,6 +22,7 @@ void ObjectiveOptions::validate() const {
               level_power, " and ", timestep_power);
   check_usage(vb_weight >= 0 && terminal_weight >= 0,
               "objective: vb_weight and terminal_weight must be at least 0, got ", vb_weight, " and ", terminal_weight);
+  check_usage(self_correct >= 0 && self_correct <= 10, "objective: self_correct must be in 0..10, got ", self_correct);
   check_usage(visible_level >= 0, "objective: visible_level must be at least 0, got ", visible_level);
   check_usage(visible_level == 0 || mask == MaskDraw::kCosine, "objective: visible_level needs mask=cosine");
   check_usage(loss_over == LossOver::kAll || mask != MaskDraw::kOff, "objective: loss_over=masked needs a mask");

@@ -20,6 +20,11 @@ enum class LossOver { kAll, kMasked };
 constexpr auto enum_table(LossOver) {
   return std::array{EnumName{LossOver::kAll, "all"}, EnumName{LossOver::kMasked, "masked"}};
 }
+// Next-scale: whether every token of an image counts alike, or every scale, with 1 / L_k for each of its tokens.
+enum class LossWeight { kToken, kScale };
+constexpr auto enum_table(LossWeight) {
+  return std::array{EnumName{LossWeight::kToken, "token"}, EnumName{LossWeight::kScale, "scale"}};
+}
 
 // The defaults are the paper's; published_objective() is what the released code does.
 struct ObjectiveOptions {
@@ -42,6 +47,10 @@ struct ObjectiveOptions {
   double label_dropout = 0.1;
   double attention_dropout = 0.1;
   double projection_dropout = 0.1;
+  // The next-scale order.
+  LossWeight loss_weight = LossWeight::kToken;
+  bool scale_norm = false;
+  double self_correct = 0.0;
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
@@ -73,6 +82,14 @@ struct ObjectiveOptions {
     v("label_dropout", s.label_dropout, "share of images trained without their condition");
     v("attention_dropout", s.attention_dropout, "dropout on attention weights");
     v("projection_dropout", s.projection_dropout, "dropout on projections and in the MLP");
+    v("loss_weight", s.loss_weight,
+      "next-scale: token, all count alike; or scale, all scales do, and in each its tokens");
+    v("scale_norm", s.scale_norm,
+      "next-scale: divide each scale's target by its standard deviation, measured before training and kept as "
+      "model.scale_std");
+    v("self_correct", s.self_correct,
+      "next-scale: noise on each scale before the next is made of it, of a standard deviation drawn from [0, "
+      "self_correct] times the scale's own; later targets make up for it");
   }
   void validate() const;
 };

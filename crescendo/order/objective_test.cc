@@ -52,8 +52,8 @@ struct Batch {
         labels(at::arange(count, at::kLong).remainder(config.classes)) {}
 
   Tensor condition() const {
-    return model->config().is_text() ? model->backbone().text_condition(text)
-                                     : model->backbone().class_condition(labels);
+    return model->config().is_text() ? model->conditions().text_condition(text)
+                                     : model->conditions().class_condition(labels);
   }
   // Of images begin..end.
   ObjectiveResult part(const ObjectiveOptions& o, int64_t begin, int64_t end, uint64_t batch_seed = 5) const {
@@ -456,7 +456,8 @@ TensorMap gradients(const Batch& batch, const ObjectiveOptions& o) {
 }
 
 TEST(Objective, GradientReachesEveryParameter) {
-  for (const ModelConfig& config : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar)}) {
+  for (const ModelConfig& config : {tiny_config(), tiny_text_config(), tiny_config(Order::kMar),
+                                    tiny_config(Order::kRaster), tiny_config(Order::kNextScale)}) {
     const Batch batch(12, config);
     ObjectiveOptions o = plain();
     o.mask_min_low = 0.3;
@@ -529,6 +530,7 @@ TEST(Objective, OptionsThatCannotBe) {
   EXPECT_CONTAINS(refused([](auto& o) { o.visible_level = -1; }), "visible_level must be at least 0, got -1");
   EXPECT_CONTAINS(refused([](auto& o) { o.posterior_std = 1.5; }), "posterior_std must be in 0..1, got 1.5");
   EXPECT_CONTAINS(refused([](auto& o) { o.input_noise = -0.1; }), "input_noise must be in 0..10, got -0.1");
+  EXPECT_CONTAINS(refused([](auto& o) { o.self_correct = -0.1; }), "self_correct must be in 0..10, got -0.1");
   EXPECT_CONTAINS(refused([](auto& o) { o.diffusion_batch_mul = 0; }), "1..1024, got 0");
   EXPECT_CONTAINS(refused([](auto& o) { o.level_power = 0; }), "level_power");
   EXPECT_CONTAINS(refused([](auto& o) { o.vb_weight = -1; }), "vb_weight");

@@ -2,12 +2,42 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "crescendo/core/check.h"
 #include "crescendo/order/far.h"
 #include "crescendo/order/mar.h"
+#include "crescendo/order/masks.h"
+#include "crescendo/order/next_scale.h"
+#include "crescendo/order/raster.h"
 
 namespace crescendo {
+
+namespace {
+
+constexpr double kHalfPi = std::numbers::pi / 2;
+
+// Guidance s at step k of S.
+double guidance_at(const SamplerOptions& o, int64_t k) {
+  const int64_t ramp = o.cfg_schedule == CfgSchedule::kLinear ? o.steps - 1 : o.steps;
+  if (o.cfg_schedule == CfgSchedule::kConstant || ramp == 0) return o.cfg;
+  return 1 + (o.cfg - 1) * static_cast<double>(k) / static_cast<double>(ramp);
+}
+
+double temperature_at(const SamplerOptions& o, int64_t step) {
+  const auto k = static_cast<double>(step), S = static_cast<double>(o.steps);
+  switch (o.temperature_schedule) {
+    case TemperatureSchedule::kConstant:
+      return o.temperature;
+    case TemperatureSchedule::kCosine:
+      return 0.8 + (o.temperature - 0.8) * (1 - std::cos(kHalfPi * (k + 1) / S));
+    case TemperatureSchedule::kLinear:
+      return 0.85 + (o.temperature - 0.85) * k / S;
+  }
+  fail("no temperature schedule number ", static_cast<int>(o.temperature_schedule));
+}
+
+}  // namespace
 
 int64_t Plan::inner_steps() const {
   int64_t sum = 0;
@@ -21,12 +51,26 @@ std::pair<int64_t, int64_t> places_read(const Plan& plan, int64_t k, int64_t tok
   return {step.filter ? 0 : plan.masked_after(k), tokens};
 }
 
+HeadStep head_step(const SamplerOptions& o, int64_t k) {
+  HeadStep step;
+  step.guidance = guidance_at(o, k);
+  step.temperature = temperature_at(o, k);
+  step.solver = o.solver;
+  step.spacing = {linear_at(o.diffusion_steps, k, o.steps), o.start_timestep, o.end_timestep};
+  solver_schedule(o.solver, step.spacing);  // throws where there is none
+  return step;
+}
+
 Plan make_plan(const SamplerOptions& options, const ModelConfig& model) {
   switch (model.order) {
     case Order::kFar:
       return far_plan(options, model);
     case Order::kMar:
       return mar_plan(options, model);
+    case Order::kRaster:
+      return raster_plan(options, model);
+    case Order::kNextScale:
+      return next_scale_plan(options, model);
   }
   fail("make_plan: no order number ", static_cast<int>(model.order));
 }

@@ -1,5 +1,5 @@
-// A generation as data: the outer steps of a picture, made by pure functions (far.h, mar.h) from sampler options and
-// executed by the sampling loop of the same file. It can be printed (--dry-run) and tested without a model.
+// A generation as data: the outer steps of a picture, made by pure functions (far.h, mar.h, ...) from sampler options
+// and executed by the sampling loop of the same file. It can be printed (--dry-run) and tested without a model.
 #pragma once
 
 #include <optional>
@@ -42,6 +42,10 @@ struct Plan {
 // below `masked` is hidden. MAR predicts each token once. FAR's low-pass mixes neighbours, so it reads all tokens;
 // without one, those that stay visible.
 std::pair<int64_t, int64_t> places_read(const Plan& plan, int64_t k, int64_t tokens);
+
+// What the sampler options say of outer step k, at level 0: guidance, temperature and inner steps. Throws a usage error
+// where there are no such inner steps.
+HeadStep head_step(const SamplerOptions& options, int64_t k);
 
 // Throws a usage error where options contradict each other or the model.
 Plan make_plan(const SamplerOptions& options, const ModelConfig& model);

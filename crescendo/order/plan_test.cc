@@ -410,8 +410,9 @@ TEST(Plan, ErrorsNameTheOption) {
   few.levels = 8;
   EXPECT_CONTAINS(error(preset("published-nomask"), few), "needs more than the 8 levels of this model");
   // MAR and FAR do not mix.
-  EXPECT_CONTAINS(error(preset("mar")), "needs a MAR model");
-  EXPECT_CONTAINS(error(preset("paper"), mar()), "a MAR model is sampled by the preset mar, got paper");
+  EXPECT_CONTAINS(error(preset("mar")), "the preset mar is for models of order mar, and this model's is far");
+  EXPECT_CONTAINS(error(preset("paper"), mar()),
+                  "the preset paper is for models of order far, and this model's is mar; take the preset mar");
   EXPECT_CONTAINS(error({{"levels", {0, 1}}}, mar()), "MAR has no frequency levels");
   EXPECT_CONTAINS(error({{"steps", 257}}, mar()), "steps must be in 1..256, got 257");
   EXPECT_CONTAINS(error({{"mask", false}}, mar()), "masked by nature");

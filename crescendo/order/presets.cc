@@ -85,14 +85,25 @@ SamplerOptions mar(const ModelConfig& model) {
   return o;
 }
 
+// Guidance runs from 1 to s over the tokens or scales; inner steps and solver are the plain ones.
+SamplerOptions sequence(const ModelConfig& model) {
+  SamplerOptions o;
+  o.mask = false;
+  o.filter = model.filter;
+  o.steps = static_cast<int64_t>(model.step_tokens().size());
+  return o;
+}
+
 constexpr std::array kPresets{
-    SamplerPreset{"paper", paper, true},
-    SamplerPreset{"fast", fast, true},
-    SamplerPreset{"turbo", turbo, true},
-    SamplerPreset{"published-nomask", published_nomask, false},
-    SamplerPreset{"published-mask", published_mask, false},
-    SamplerPreset{"published-t2i", published_t2i, false},
-    SamplerPreset{"mar", mar, true},
+    SamplerPreset{"paper", Order::kFar, paper, true},
+    SamplerPreset{"fast", Order::kFar, fast, true},
+    SamplerPreset{"turbo", Order::kFar, turbo, true},
+    SamplerPreset{"published-nomask", Order::kFar, published_nomask, false},
+    SamplerPreset{"published-mask", Order::kFar, published_mask, false},
+    SamplerPreset{"published-t2i", Order::kFar, published_t2i, false},
+    SamplerPreset{"mar", Order::kMar, mar, true},
+    SamplerPreset{"raster", Order::kRaster, sequence, false},
+    SamplerPreset{"next-scale", Order::kNextScale, sequence, false},
 };
 
 }  // namespace
@@ -111,6 +122,8 @@ std::vector<std::string> sampler_preset_names() {
   for (const SamplerPreset& p : kPresets) names.emplace_back(p.name);
   return names;
 }
+
+std::string default_sampler_preset(Order order) { return order == Order::kFar ? "paper" : enum_name(order); }
 
 std::vector<int64_t> spread_levels(int64_t steps, int64_t levels) {
   std::vector<int64_t> out;

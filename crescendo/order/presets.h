@@ -11,6 +11,7 @@ namespace crescendo {
 
 struct SamplerPreset {
   std::string_view name;
+  Order order;
   SamplerOptions (*options)(const ModelConfig& model);
   bool any_steps;  // another number of steps spreads the levels evenly; else the published levels are all there is
 };
@@ -18,6 +19,8 @@ struct SamplerPreset {
 // An unknown name is a usage error that lists the others.
 const SamplerPreset& find_sampler_preset(const std::string& name);
 std::vector<std::string> sampler_preset_names();
+// The one that a model of this order takes where nothing else is asked.
+std::string default_sampler_preset(Order order);
 
 // `steps` levels spread evenly from 0 to levels - 1.
 std::vector<int64_t> spread_levels(int64_t steps, int64_t levels);

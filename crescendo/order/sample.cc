@@ -9,6 +9,8 @@
 #include "crescendo/core/check.h"
 #include "crescendo/order/far.h"
 #include "crescendo/order/mar.h"
+#include "crescendo/order/next_scale.h"
+#include "crescendo/order/raster.h"
 
 namespace crescendo {
 
@@ -20,6 +22,10 @@ Tensor sample_tokens(Generation& generation) {
       return far_sample(generation);
     case Order::kMar:
       return mar_sample(generation);
+    case Order::kRaster:
+      return raster_sample(generation);
+    case Order::kNextScale:
+      return next_scale_sample(generation);
   }
   fail("sample: no order number ", static_cast<int>(generation.plan().order));
 }

@@ -12,8 +12,8 @@ class Sampler {
  public:
   explicit Sampler(const FarModel& model, const Execution& execution = {}) : parts_(model, execution) {}
 
-  // `condition` is the model's class_condition or text_condition, (B, *, D). Latents (B, C, H, W) in the tokenizer's
-  // scaled units, or an undefined tensor where a hook stopped it.
+  // `condition` is the model's Conditions::class_condition or text_condition, (B, *, D). Latents (B, C, H, W) in the
+  // tokenizer's scaled units, or an undefined tensor where a hook stopped it.
   Tensor sample(const Tensor& condition, const Plan& plan, const NoiseSource& noise, const SampleHooks& hooks = {});
 
  private:

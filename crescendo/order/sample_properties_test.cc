@@ -22,14 +22,14 @@ Plan tiny_plan(const ModelConfig& config, const Json& asked = Json::object()) {
 }
 
 SeededNoise noise_of(const FarModel& model, const std::vector<uint64_t>& seeds) {
-  return {seeds, model.config().tokens(), model.config().token_channels(), at::kCPU};
+  return {seeds, model.config().drawn_tokens(), model.config().token_channels(), at::kCPU};
 }
 
 Tensor sample_classes(const FarModel& model, const Plan& plan, const std::vector<int64_t>& labels,
                       const std::vector<uint64_t>& seeds, const SampleHooks& hooks = {},
                       const Execution& execution = {}) {
   const at::NoGradGuard no_grad;
-  return sample(model, model.backbone().class_condition(at::tensor(labels)), plan, noise_of(model, seeds), hooks,
+  return sample(model, model.conditions().class_condition(at::tensor(labels)), plan, noise_of(model, seeds), hooks,
                 execution);
 }
 
@@ -38,7 +38,8 @@ Tensor sample_classes(const FarModel& model, const Plan& plan, const std::vector
 
 TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   const auto far = lively_model(tiny_config());
-  const auto mar = lively_model(tiny_config(Order::kMar));
+  const auto mar = lively_model(tiny_config(Order::kMar)), raster = lively_model(tiny_config(Order::kRaster)),
+             next_scale = lively_model(tiny_config(Order::kNextScale));
   const Json mask_off = {{"mask", false}}, ddim = {{"solver", "ddim"}}, five = {{"steps", 5}};
   const Json noisy = {{"solver", "dpmpp-2m-sde"}, {"end_timestep", 40}};
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
@@ -47,7 +48,9 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
       {"masks, ddim", far.get(), tiny_plan(far->config(), ddim)},
       {"masks, dpmpp-2m", far.get(), tiny_plan(far->config(), {{"solver", "dpmpp-2m"}})},
       {"masks, dpmpp-2m-sde", far.get(), tiny_plan(far->config(), noisy)},
-      {"mar", mar.get(), tiny_plan(mar->config(), five)}};
+      {"mar", mar.get(), tiny_plan(mar->config(), five)},
+      {"raster", raster.get(), tiny_plan(raster->config(), ddim)},
+      {"next-scale", next_scale.get(), tiny_plan(next_scale->config(), ddim)}};
   for (const auto& [name, model, plan] : cases) {
     const Tensor alone = sample_classes(*model, plan, {2}, {77});
     EXPECT_TRUE(at::isfinite(alone).all().item<bool>()) << name;
@@ -320,9 +323,9 @@ TEST(SampleProperties, TemperatureZeroTakesNoStepNoise) {
 // The faster way of computing is the same function.
 TEST(SampleProperties, PlainAndFusedAgree) {
   const at::NoGradGuard no_grad;
-  for (const Order order : {Order::kFar, Order::kMar}) {
+  for (const Order order : {Order::kFar, Order::kMar, Order::kRaster, Order::kNextScale}) {
     const auto model = lively_model(tiny_config(order));
-    const Tensor condition = model->backbone().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
+    const Tensor condition = model->conditions().class_condition(at::tensor({int64_t{1}, int64_t{2}}));
     const Plan plan = tiny_plan(model->config());
     const SeededNoise noise = noise_of(*model, {3, 4});
     EXPECT_LT(relative_l2(sample(*model, condition, plan, noise),

@@ -64,7 +64,7 @@ Json older_sampler(Json asked) {
 
 std::string asked_preset(const Json& asked, const ModelConfig& model) {
   check_usage(asked.is_object(), "sampler must be an object, got ", json_text(asked));
-  std::string name = model.order == Order::kMar ? "mar" : "paper";
+  std::string name = default_sampler_preset(model.order);
   if (const auto it = asked.find("preset"); it != asked.end()) value_from_json(name, *it, "sampler.preset");
   return name;
 }
@@ -76,13 +76,15 @@ void check_asked(const Json& asked) {
 }
 
 SamplerOptions resolve_sampler(const Json& asked, const ModelConfig& model) {
-  const bool is_mar = model.order == Order::kMar;
   const std::string name = asked_preset(asked, model);
   const SamplerPreset& preset = find_sampler_preset(name);
-  check_usage(
-      is_mar == (preset.name == "mar"),
-      is_mar ? "a MAR model is sampled by the preset mar, got " : "the preset mar needs a MAR model, got preset ",
-      name);
+  check_usage(preset.order == model.order, "the preset ", name, " is for models of order ", enum_name(preset.order),
+              ", and this model's is ", enum_name(model.order), "; take the preset ",
+              default_sampler_preset(model.order));
+  if (model.is_sequence())
+    for (const char* key : {"levels", "filter_first", "filter", "mask", "visible_level"})
+      check_usage(!asked.contains(key), "the order ", enum_name(model.order), " has no frequency levels and no masks; ",
+                  key, " does not apply");
   SamplerOptions o = preset.options(model);
   const std::vector<int64_t> preset_levels = o.levels;
   const auto preset_steps = static_cast<int64_t>(preset_levels.size());
@@ -96,7 +98,7 @@ SamplerOptions resolve_sampler(const Json& asked, const ModelConfig& model) {
     o.start_timestep = first_timestep(o.solver);
   // The published mask plan leaves its own first step unfiltered, not that of other levels.
   if (asked.contains("levels") && !asked.contains("filter_first")) o.filter_first = true;
-  if (!is_mar) {
+  if (model.order == Order::kFar) {
     const auto levels = static_cast<int64_t>(o.levels.size());
     if (asked.contains("levels")) {
       check_usage(!asked.contains("steps") || o.steps == levels, "steps and levels contradict each other: ", o.steps,

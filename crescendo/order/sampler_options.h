@@ -42,7 +42,9 @@ struct SamplerOptions {
 
   template <class Self, class V>
   static void fields(Self& s, V&& v) {
-    v("preset", s.preset, "paper, fast, turbo, published-nomask, published-mask, published-t2i or mar");
+    v("preset", s.preset,
+      "paper, fast, turbo, published-nomask, published-mask, published-t2i; mar, raster and next-scale for models of "
+      "these orders");
     v("steps", s.steps, "outer (autoregressive) steps");
     v("levels", s.levels, "frequency level of every outer step, increasing");
     v("filter_first", s.filter_first, "low-pass the prediction of the first step, too (published-mask does not)");
@@ -66,7 +68,7 @@ struct SamplerOptions {
   }
 };
 
-// The preset that `asked` names, else that of the model's order: "paper" or "mar".
+// The preset that `asked` names, else that of the model's order: "paper", "mar", "raster" or "next-scale".
 std::string asked_preset(const Json& asked, const ModelConfig& model);
 
 // Throws a usage error where `asked` has a key, a value's type or a preset that does not exist. Whether it fits a

@@ -25,19 +25,7 @@ double cubic(double x) {
 
 Tensor spatial_matrix(int64_t n, int64_t level, int64_t levels) {
   const int64_t small = (n * level + levels - 1) / levels;  // s_i = ceil(n i / F)
-  Tensor down = at::zeros({small, n}, at::kDouble), up = at::zeros({n, small}, at::kDouble);
-  auto d = down.accessor<double, 2>(), u = up.accessor<double, 2>();
-  for (int64_t i = 0; i < small; ++i) {  // adaptive average: cells floor(i n / s) .. ceil((i + 1) n / s)
-    const int64_t begin = i * n / small, end = ((i + 1) * n + small - 1) / small;
-    for (int64_t j = begin; j < end; ++j) d[i][j] = 1.0 / static_cast<double>(end - begin);
-  }
-  for (int64_t i = 0; i < n; ++i) {  // half-pixel centres, edge clamp
-    const double centre = (static_cast<double>(i) + 0.5) * static_cast<double>(small) / static_cast<double>(n) - 0.5;
-    const auto base = static_cast<int64_t>(std::floor(centre));
-    for (int64_t j = base - 1; j <= base + 2; ++j)
-      u[i][std::clamp<int64_t>(j, 0, small - 1)] += cubic(centre - static_cast<double>(j));
-  }
-  return at::matmul(up, down);
+  return at::matmul(up_matrix(n, small), down_matrix(n, small));
 }
 
 // Row i, column j: (1/n) sum of exp(2 pi i u (i - j) / n) over the kept u; the imaginary parts cancel because u and -u
@@ -66,6 +54,32 @@ Tensor filtered(const Tensor& rows, const Tensor& x, const Tensor& columns) {
 }
 
 }  // namespace
+
+Tensor down_matrix(int64_t n, int64_t small) {
+  check(small >= 1 && small <= n, "down_matrix: small must be in 1..", n, ", got ", small);
+  Tensor down = at::zeros({small, n}, at::kDouble);
+  auto d = down.accessor<double, 2>();
+  for (int64_t i = 0; i < small; ++i) {  // adaptive average: cells floor(i n / s) .. ceil((i + 1) n / s)
+    const int64_t begin = i * n / small, end = ((i + 1) * n + small - 1) / small;
+    for (int64_t j = begin; j < end; ++j) d[i][j] = 1.0 / static_cast<double>(end - begin);
+  }
+  return down;
+}
+
+Tensor up_matrix(int64_t n, int64_t small) {
+  check(small >= 1 && small <= n, "up_matrix: small must be in 1..", n, ", got ", small);
+  Tensor up = at::zeros({n, small}, at::kDouble);
+  auto u = up.accessor<double, 2>();
+  for (int64_t i = 0; i < n; ++i) {  // half-pixel centres, edge clamp
+    const double centre = (static_cast<double>(i) + 0.5) * static_cast<double>(small) / static_cast<double>(n) - 0.5;
+    const auto base = static_cast<int64_t>(std::floor(centre));
+    for (int64_t j = base - 1; j <= base + 2; ++j)
+      u[i][std::clamp<int64_t>(j, 0, small - 1)] += cubic(centre - static_cast<double>(j));
+  }
+  return up;
+}
+
+Tensor resized(const Tensor& x, const Tensor& matrix) { return filtered(matrix, x, matrix.t()); }
 
 Tensor lowpass_matrix(int64_t n, int64_t level, int64_t levels, FilterType type) {
   check(n >= 1 && levels >= 1 && levels <= n, "lowpass: the number of levels must be in 1..", n, ", got ", levels);

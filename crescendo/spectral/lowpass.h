@@ -19,6 +19,13 @@ constexpr auto enum_table(FilterType) {
   return std::array{EnumName{FilterType::kSpatial, "spatial"}, EnumName{FilterType::kFourier, "fourier"}};
 }
 
+// The halves of filter (a) on one side, in double: averages of n cells, (small, n), and bicubic interpolation back,
+// (n, small). The identity where small is n.
+Tensor down_matrix(int64_t n, int64_t small);
+Tensor up_matrix(int64_t n, int64_t small);
+// Both sides of x (B, C, n, n) through a matrix (m, n): (B, C, m, m), in fp32 at least, under autocast too.
+Tensor resized(const Tensor& x, const Tensor& matrix);
+
 // The (n, n) matrix of one side, in double. Level in 0..levels.
 Tensor lowpass_matrix(int64_t n, int64_t level, int64_t levels, FilterType type);
 

@@ -295,10 +295,13 @@ TrainProgress Run::go() {
       logged_s = now_s();
       logged_images = progress_.images;
     }
-    if (hooks_.on_sample && (due(t.sample_images) || (end && t.sample_images > 0))) {
+    const auto show = [&](const auto& hook, int64_t every) {
+      if (!hook || every == 0 || !(due(every) || end)) return;
       check_sound();
-      hooks_.on_sample(progress_, ema_.state(optimizer_));
-    }
+      hook(progress_, ema_.state(optimizer_));
+    };
+    show(hooks_.on_sample, t.sample_images);
+    show(hooks_.on_evaluate, t.evaluate_images);
     if (now_s() - saved_s > t.save_minutes * 60) {
       save();
       saved_s = now_s();

@@ -42,6 +42,8 @@ TensorMap take_text_encoder(TensorMap& weights);
 struct TrainHooks {
   // When a grid of samples is due. `weights` are the EMA's, views that change when training goes on.
   std::function<void(const TrainProgress&, const TensorMap& weights)> on_sample;
+  // When an evaluation is due; of the same weights.
+  std::function<void(const TrainProgress&, const TensorMap& weights)> on_evaluate;
   // After each checkpoint and at the end: write the model directory.
   std::function<void(const TrainProgress&, const TensorMap& weights)> on_save;
 };

@@ -17,6 +17,8 @@ void LoopOptions::validate() const {
   check_precision("train.precision", precision);
   check_usage(log_images >= 1, "train.log_images must be at least 1, got ", log_images);
   check_usage(sample_images >= 0, "train.sample_images must be at least 0, got ", sample_images);
+  check_usage(evaluate_images >= 0, "train.evaluate_images must be at least 0, got ", evaluate_images);
+  check_usage(evaluate_pictures >= 4, "train.evaluate_pictures must be at least 4, got ", evaluate_pictures);
   check_usage(save_minutes > 0, "train.save_minutes must be above 0, got ", save_minutes);
   check_usage(max_bad_steps >= 1, "train.max_bad_steps must be at least 1, got ", max_bad_steps);
   check_usage(lr_schedule.warmup_images >= 0, "train.lr_schedule.warmup_images must be at least 0, got ",

@@ -23,6 +23,9 @@ struct LoopOptions {
   int64_t seed = 0;
   int64_t log_images = 10000;
   int64_t sample_images = 200000;
+  int64_t evaluate_images = 0;
+  int64_t evaluate_pictures = 800;
+  std::string evaluate_with;
   double save_minutes = 10.0;
   int64_t max_bad_steps = 10;
 
@@ -43,6 +46,11 @@ struct LoopOptions {
     v("seed", s.seed, "seed of everything random");
     v("log_images", s.log_images, "images between lines of the log");
     v("sample_images", s.sample_images, "images between grids of samples; 0 is none");
+    v("evaluate_images", s.evaluate_images,
+      "images between evaluations, as `crescendo evaluate shapes` makes them, in scores.jsonl; 0 is none");
+    v("evaluate_pictures", s.evaluate_pictures, "pictures that an evaluation draws and measures");
+    v("evaluate_with", s.evaluate_with,
+      "the classifier that an evaluation measures with; may be left out for shapes and scenes");
     v("save_minutes", s.save_minutes, "minutes between checkpoints");
     v("max_bad_steps", s.max_bad_steps, "steps in a row without a finite loss and gradient that end the run");
   }

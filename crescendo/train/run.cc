@@ -85,7 +85,8 @@ std::unique_ptr<FarModel> first_weights(const RunOptions& run, const TrainConfig
 
 }  // namespace
 
-TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const ChooseSamples& choose_samples) {
+TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const ChooseSamples& choose_samples,
+                           const ChooseEvaluation& choose_evaluation) {
   const TrainConfig& config = recipe.config;
   check_run_folder(run.out, run.resume);
   const std::shared_ptr<KlVae> vae = open_tokenizer(find_tokenizer(recipe.tokenizer), run.device, at::kFloat);
@@ -94,8 +95,8 @@ TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const Ch
               config.model.latent_height, " and latent_width ", config.model.latent_width, " must be equal");
   const fs::path cache_file = run.out / "latents.safetensors";
   const auto cache = LatentCache::open(cache_file);
-  const std::unique_ptr<Dataset> dataset = without_unreadable(open_dataset(recipe.data, side), recipe.skip_bad,
-                                                              cache ? cache->has_picture() : KnownReadable());
+  const std::shared_ptr<const Dataset> dataset = without_unreadable(open_dataset(recipe.data, side), recipe.skip_bad,
+                                                                    cache ? cache->has_picture() : KnownReadable());
   check_usage(config.model.latent_channels == vae->config().latent_channels, "model.latent_channels is ",
               config.model.latent_channels, ", the tokenizer has ", vae->config().latent_channels);
   if (run.resume) {
@@ -129,8 +130,14 @@ TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const Ch
   std::optional<CaptionedLatents> captioned;
   if (text) captioned.emplace(latents, text->captions, *text->encoder, text->frozen);
   TrainHooks hooks;
-  hooks.on_sample = TrainSamples(info, vae, run.out, static_cast<uint64_t>(config.train.seed), choose_samples(info),
-                                 text ? &*text : nullptr);
+  const auto samples_of = [&](SampleTask task) {
+    return TrainSamples(info, vae, run.out, static_cast<uint64_t>(config.train.seed), std::move(task),
+                        text ? &*text : nullptr);
+  };
+  hooks.on_sample = samples_of(choose_samples(info));
+  if (config.train.evaluate_images > 0 && choose_evaluation)
+    hooks.on_evaluate =
+        samples_of(choose_evaluation(info, {dataset, side, config.model.patch * vae->config().factor()}));
   if (text && text->frozen) text->encoder.reset();  // it has read all it has to
   hooks.on_save = [&](const TrainProgress& progress, const TensorMap& weights) {
     info.training = {{"images", progress.images},

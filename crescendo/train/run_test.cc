@@ -59,6 +59,38 @@ TEST_F(RunTest, DrawsWhatIsChosenAndKeepsItsScore) {
   EXPECT_TRUE(fields_equal(*begun_recipe(run.out), recipe));
 }
 
+// The score alone, of as many pictures as asked for, and the weights are trained on as if there were none.
+TEST_F(RunTest, EvaluatesWithoutTouchingTheTraining) {
+  Recipe recipe = tiny_recipe();
+  recipe.config.train.sample_images = 0;
+  const RunOptions plain = run_in("plain"), measured = run_in("measured");
+  recipe.settle(plain);
+  const auto nothing = [](const ModelInfo&) { return SampleTask(); };
+  run_training(recipe, plain, nothing);
+  recipe.config.train.evaluate_images = 8;
+  std::vector<size_t> judged;
+  run_training(recipe, measured, nothing, [&](const ModelInfo& info, const RunData& data) {
+    EXPECT_EQ(info.labels.size(), 81u);
+    EXPECT_EQ(data.set->size(), 16);
+    EXPECT_EQ(data.side, 64);
+    EXPECT_EQ(data.token_side, 16);
+    SampleTask task;
+    task.labels = {3, 70, 5};
+    task.score = [&](const std::vector<Image>& images) {
+      judged.push_back(images.size());
+      return SampleScore{{{"good", 1}}, "good"};
+    };
+    task.sheet = false;
+    return task;
+  });
+  EXPECT_EQ(judged, (std::vector<size_t>{3, 3}));
+  EXPECT_FALSE(std::filesystem::exists(measured.out / "samples"));
+  const std::string scores = read_file(measured.out / "scores.jsonl");
+  EXPECT_EQ(std::count(scores.begin(), scores.end(), '\n'), 2);
+  EXPECT_EQ(read_file(plain.out / kRunModel / "model.safetensors"),
+            read_file(measured.out / kRunModel / "model.safetensors"));
+}
+
 TEST_F(RunTest, ResumesOnlyWhatWasBegun) {
   Recipe recipe = tiny_recipe();
   recipe.config.train.sample_images = 0;

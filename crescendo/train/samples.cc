@@ -21,7 +21,7 @@ constexpr int64_t kBatch = 40;
 
 TrainSamples::TrainSamples(const ModelInfo& info, std::shared_ptr<const KlVae> vae, std::filesystem::path out,
                            uint64_t seed, SampleTask task, TextSide* text)
-    : info_(info), vae_(std::move(vae)), out_(std::move(out)), score_(std::move(task.score)) {
+    : info_(info), vae_(std::move(vae)), out_(std::move(out)), score_(std::move(task.score)), sheet_(task.sheet) {
   request_.batch = kBatch;
   if (text) {
     captions_ = score_ ? std::move(task.prompts) : text->captions;
@@ -61,7 +61,17 @@ void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& we
     log_warning(concat("no samples at ", progress.images, " images: ", e.what()));
   }
   if (images.empty()) return;
+  if (sheet_) write_sheet(progress, images);
+  if (!score_) return;
 
+  SampleScore score = score_(images);
+  score.report["images_trained"] = progress.images;
+  score.report["seconds"] = progress.seconds;
+  append_json_line(out_ / "scores.jsonl", score.report);
+  log_info(concat(progress.images, " images: ", score.line));
+}
+
+void TrainSamples::write_sheet(const TrainProgress& progress, const std::vector<Image>& images) const {
   GridOptions options;
   std::vector<Image> shown;
   for (size_t i = 0; i < kShown; ++i) {
@@ -73,13 +83,6 @@ void TrainSamples::operator()(const TrainProgress& progress, const TensorMap& we
   char name[32];
   std::snprintf(name, sizeof name, "%010ld.png", static_cast<long>(progress.images));
   write_png(out_ / "samples" / name, make_grid(shown, options));
-  if (!score_) return;
-
-  SampleScore score = score_(images);
-  score.report["images_trained"] = progress.images;
-  score.report["seconds"] = progress.seconds;
-  append_json_line(out_ / "scores.jsonl", score.report);
-  log_info(concat(progress.images, " images: ", score.line));
 }
 
 }  // namespace crescendo

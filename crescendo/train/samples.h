@@ -23,11 +23,21 @@ struct SampleTask {
   std::vector<int64_t> labels;       // class models: class of each picture
   std::vector<std::string> prompts;  // text models: prompt of each picture
   std::function<SampleScore(const std::vector<Image>&)> score;
+  bool sheet = true;  // false: the score alone
 };
 using ChooseSamples = std::function<SampleTask(const ModelInfo&)>;
 
-// A TrainHooks::on_sample: pictures of the averaged weights, on a sheet in OUT/samples, with a line in
-// OUT/scores.jsonl.
+// What a choice of pictures may depend on besides the model: the data set, which may be kept, and how large pictures
+// and tokens are, in pixels.
+struct RunData {
+  std::shared_ptr<const Dataset> set;
+  int64_t side = 0;
+  int64_t token_side = 0;
+};
+using ChooseEvaluation = std::function<SampleTask(const ModelInfo&, const RunData&)>;
+
+// A TrainHooks::on_sample or on_evaluate: pictures of the averaged weights, on a sheet in OUT/samples, with a line in
+// OUT/scores.jsonl. The weights that are trained are not touched.
 class TrainSamples {
  public:
   // `text` is null for class models. A frozen encoder reads the prompts now; one that learns along must outlive this,
@@ -35,10 +45,11 @@ class TrainSamples {
   TrainSamples(const ModelInfo& info, std::shared_ptr<const KlVae> vae, std::filesystem::path out, uint64_t seed,
                SampleTask task, TextSide* text);
 
-  // A warning stands for a sheet that cannot be drawn, as where weights are not finite.
+  // A warning stands for pictures that cannot be drawn, as where weights are not finite.
   void operator()(const TrainProgress& progress, const TensorMap& weights) const;
 
  private:
+  void write_sheet(const TrainProgress& progress, const std::vector<Image>& images) const;
   std::vector<Image> draw(const TensorMap& weights) const;  // empty where the user stopped it
 
   const ModelInfo& info_;
@@ -47,6 +58,7 @@ class TrainSamples {
   Request request_;
   std::vector<std::string> captions_;  // of each picture
   std::function<SampleScore(const std::vector<Image>&)> score_;
+  bool sheet_;
   const TextEncoder* encoder_ = nullptr;  // one that is trained along
 };
 

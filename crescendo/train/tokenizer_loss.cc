@@ -9,8 +9,14 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/rng.h"
+#include "crescendo/image/image.h"
+#include "crescendo/train/latents.h"
 
 namespace crescendo {
+
+namespace {
+int64_t measure_batch(const TrainingImages& images) { return tokenizer_batch(images.batch(0, 1).images.size(2)); }
+}  // namespace
 
 double psnr_db(double mean_square) { return 10 * std::log10(4 / std::max(mean_square, 1e-12)); }
 
@@ -43,7 +49,7 @@ TokenizerLoss tokenizer_loss(const KlVae& vae, const Tensor& image, const Tensor
   return loss;
 }
 
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
+ReconstructionQuality reconstruction_quality(const KlVae& vae, const TrainingImages& images, int64_t first,
                                              int64_t count, uint64_t seed) {
   const at::NoGradGuard no_grad;
   check(count > 0, "PSNR needs at least one image");
@@ -51,7 +57,7 @@ ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerIm
   const int64_t batch = measure_batch(images);
   for (int64_t at_image = 0; at_image < count; at_image += batch) {
     const int64_t n = std::min(batch, count - at_image);
-    const Tensor x = image_range(images, first + at_image, first + at_image + n).to(vae.device());
+    const Tensor x = from_bytes(images.batch(first + at_image, first + at_image + n).images).to(vae.device());
     const Tensor moments = vae.encode_moments(x);
     const Tensor noise = posterior_noise(vae, x, seed, static_cast<uint32_t>(at_image));
     const auto error = [&](const Tensor& z) {
@@ -81,7 +87,7 @@ VqLoss vq_loss(const VqVae& vae, const Tensor& image, const TokenizerLossWeights
   return out;
 }
 
-VqQuality reconstruction_quality(const VqVae& vae, const TokenizerImages& images, int64_t first, int64_t count) {
+VqQuality reconstruction_quality(const VqVae& vae, const TrainingImages& images, int64_t first, int64_t count) {
   const at::NoGradGuard no_grad;
   check(count > 0, "PSNR needs at least one image");
   double error = 0;
@@ -89,21 +95,21 @@ VqQuality reconstruction_quality(const VqVae& vae, const TokenizerImages& images
   const int64_t batch = measure_batch(images);
   for (int64_t at_image = 0; at_image < count; at_image += batch) {
     const int64_t n = std::min(batch, count - at_image);
-    const Tensor x = image_range(images, first + at_image, first + at_image + n).to(vae.device());
+    const Tensor x = from_bytes(images.batch(first + at_image, first + at_image + n).images).to(vae.device());
     codes.push_back(vae.encode(x));
     error += at::mse_loss(vae.decode(codes.back()).clamp(-1, 1), x).item<double>() * static_cast<double>(n);
   }
   return {psnr_db(error / static_cast<double>(count)), code_use(at::cat(codes), vae.config().codes)};
 }
 
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed) {
+double measure_latent_std(const KlVae& vae, const TrainingImages& images, int64_t count, uint64_t seed) {
   const at::NoGradGuard no_grad;
   count = std::min(count, images.size());
   check(count > 0, "the latent scale needs at least one image");
   double sum = 0, square = 0, values = 0;
   const int64_t batch = measure_batch(images);
   for (int64_t first = 0; first < count; first += batch) {
-    const Tensor x = image_range(images, first, std::min(count, first + batch)).to(vae.device());
+    const Tensor x = from_bytes(images.batch(first, std::min(count, first + batch)).images).to(vae.device());
     const Tensor noise = posterior_noise(vae, x, seed, static_cast<uint32_t>(first));
     const Tensor z = sample_posterior(vae.encode_moments(x), noise).to(at::kCPU, at::kDouble);
     sum += z.sum().item<double>();

@@ -15,7 +15,7 @@
 #include "crescendo/tokenizer/codebook.h"
 #include "crescendo/tokenizer/kl_vae.h"
 #include "crescendo/tokenizer/vq_vae.h"
-#include "crescendo/train/tokenizer_images.h"
+#include "crescendo/train/training_images.h"
 
 namespace crescendo {
 
@@ -55,17 +55,17 @@ struct ReconstructionQuality {
   double psnr_sample = 0.0;  // of decode(posterior sample)
   double kl = 0.0;           // of the posterior to N(0, 1), in nats per pixel value
 };
-ReconstructionQuality reconstruction_quality(const KlVae& vae, const TokenizerImages& images, int64_t first,
+ReconstructionQuality reconstruction_quality(const KlVae& vae, const TrainingImages& images, int64_t first,
                                              int64_t count, uint64_t seed);
 // PSNR of decode(encode), and how the codes are used over these images.
 struct VqQuality {
   double psnr = 0.0;
   CodeUse use;
 };
-VqQuality reconstruction_quality(const VqVae& vae, const TokenizerImages& images, int64_t first, int64_t count);
+VqQuality reconstruction_quality(const VqVae& vae, const TrainingImages& images, int64_t first, int64_t count);
 
 // Standard deviation of posterior samples about their overall mean, before any scale.
-double measure_latent_std(const KlVae& vae, const TokenizerImages& images, int64_t count, uint64_t seed);
+double measure_latent_std(const KlVae& vae, const TrainingImages& images, int64_t count, uint64_t seed);
 
 // Peak signal to noise in dB of a mean square error over values in [-1, 1].
 double psnr_db(double mean_square);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <future>
 #include <memory>
 #include <numbers>
 #include <vector>
@@ -15,57 +14,11 @@
 #include "crescendo/core/file.h"
 #include "crescendo/core/log.h"
 #include "crescendo/core/rng.h"
-#include "crescendo/image/image.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
-#include "crescendo/train/latents.h"
+#include "crescendo/train/clipped_steps.h"
 #include "crescendo/train/precision.h"
 
 namespace crescendo {
-
-namespace {
-
-// Hands out training images in a new random order each time round, one batch ahead of the network.
-class Batches {
- public:
-  Batches(const TokenizerImages& images, int64_t count, const TokenizerTrainingOptions& options)
-      : images_(images), options_(options), order_(count, static_cast<uint64_t>(options.seed)) {
-    prefetch();
-  }
-  ~Batches() {
-    if (next_.valid()) next_.wait();
-  }
-
-  Tensor next() {  // (batch, 3, side, side) in [-1, 1]
-    Tensor batch = next_.get();
-    prefetch();
-    return batch;
-  }
-
- private:
-  void prefetch() {
-    std::vector<int64_t> indices(static_cast<size_t>(options_.batch));
-    for (int64_t& index : indices) index = order_.index_of(asked_++);
-    Rng flips(static_cast<uint64_t>(options_.seed), Draw::kFlip, step_++);
-    std::vector<int64_t> mirrored;
-    if (options_.flip)
-      for (int64_t i = 0; i < options_.batch; ++i)
-        if (flips.uniform() < 0.5) mirrored.push_back(i);
-    next_ = std::async(std::launch::async, [this, indices = std::move(indices), mirrored = std::move(mirrored)] {
-      Tensor batch = images_.batch(indices);
-      for (const int64_t i : mirrored) batch[i].copy_(batch[i].flip({2}));
-      return from_bytes(batch);
-    });
-  }
-
-  const TokenizerImages& images_;
-  const TokenizerTrainingOptions& options_;
-  ImageOrder order_;
-  int64_t asked_ = 0;  // images so far
-  uint32_t step_ = 0;
-  std::future<Tensor> next_;
-};
-
-}  // namespace
 
 //----------------------------------------------------------------------------
 // Options.
@@ -132,7 +85,7 @@ struct Trainee {
   std::function<void(const std::filesystem::path& directory, const Json& training)> save;
 };
 
-Trainee trainee(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o) {
+Trainee trainee(KlVae& vae, const TrainingImages& images, const TokenizerTrainingOptions& o) {
   check_usage(o.codes == 0, "codes is of VQ tokenizers; this is a KL-VAE");
   const auto seed = static_cast<uint64_t>(o.seed), measure_seed = derive_seed(seed, 1);
   const auto loss = [&vae, &o, seed](const Tensor& x, uint32_t step) {
@@ -164,7 +117,7 @@ Trainee trainee(KlVae& vae, const TokenizerImages& images, const TokenizerTraini
   return {vae.params(), std::move(trained), "kl", loss, [](uint32_t) {}, measure, save};
 }
 
-Trainee trainee(VqVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o) {
+Trainee trainee(VqVae& vae, const TrainingImages& images, const TokenizerTrainingOptions& o) {
   check_usage(!o.freeze_encoder && o.latent_noise == 0, "freeze_encoder and latent_noise are of KL-VAEs");
   const auto codebook = std::make_shared<CodebookAverage>(
       vae.codebook(), CodebookLearning{.decay = o.codebook_decay, .restart_below = o.codebook_restart});
@@ -198,7 +151,7 @@ Trainee trainee(VqVae& vae, const TokenizerImages& images, const TokenizerTraini
 //----------------------------------------------------------------------------
 // The loop.
 
-TokenizerTrainingResult train(Trainee tokenizer, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+TokenizerTrainingResult train(Trainee tokenizer, const TrainingImages& images, const TokenizerTrainingOptions& o,
                               const std::filesystem::path& directory, const std::function<bool()>& stop) {
   o.validate();
   const int64_t training_images = images.size() - o.held_out;
@@ -208,12 +161,12 @@ TokenizerTrainingResult train(Trainee tokenizer, const TokenizerImages& images, 
   write_json(directory / "options.json", value_to_json(o));
 
   AdamW optimizer(tokenizer.trained, o.adamw, [](const std::string&, const Tensor& p) { return p.dim() > 1; });
-  Batches batches(images, training_images, o);
+  ClippedSteps clipped_step(optimizer, o.grad_clip);
+  ImageBatches batches(images, training_images, o.batch, static_cast<uint64_t>(o.seed), {.flip = o.flip});
   Progress progress("tokenizer");
   const at::Device device = tokenizer.params.items().front().second.device();
   const double start_s = now_s();
   TokenizerTrainingResult result;
-  int64_t skipped = 0;
 
   // What lies in DIR/tokenizer can be used at any time, so what is spoilt does not get there.
   const auto write = [&] {
@@ -229,21 +182,14 @@ TokenizerTrainingResult train(Trainee tokenizer, const TokenizerImages& images, 
   uint32_t step = 0;
   while (result.images < o.images && !(stop && stop())) {
     const double lr = learning_rate(o.lr_schedule, o.lr, result.images, o.images);
-    const Tensor x = batches.next().to(device);  // (B, 3, H, W)
+    const Tensor x = batches.next().images.to(device);  // (B, 3, H, W)
     const TokenizerLoss loss = [&] {
       const ConvolutionDtype convolution(dtype);
       return tokenizer.loss(x, step);
     }();
-    optimizer.zero_grad();
-    loss.total.backward();
-    const double norm = optimizer.grad_norm();
-    if (std::isfinite(norm)) {
-      optimizer.step(lr, o.grad_clip > 0 ? std::min(1.0, o.grad_clip / (norm + 1e-12)) : 1.0);
-      tokenizer.after_step(step);
-    }
+    const double norm = clipped_step(loss.total, lr);
+    if (std::isfinite(norm)) tokenizer.after_step(step);
     ++step;
-    skipped = std::isfinite(norm) ? 0 : skipped + 1;
-    check(skipped < 10, "training broke down: ten steps in a row had a gradient that is not finite; lower lr");
 
     const int64_t before = result.images;
     result.images += o.batch;
@@ -273,12 +219,12 @@ TokenizerTrainingResult train(Trainee tokenizer, const TokenizerImages& images, 
 
 }  // namespace
 
-TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TrainingImages& images, const TokenizerTrainingOptions& o,
                                         const std::filesystem::path& directory, const std::function<bool()>& stop) {
   return train(trainee(vae, images, o), images, o, directory, stop);
 }
 
-TokenizerTrainingResult train_tokenizer(VqVae& vae, const TokenizerImages& images, const TokenizerTrainingOptions& o,
+TokenizerTrainingResult train_tokenizer(VqVae& vae, const TrainingImages& images, const TokenizerTrainingOptions& o,
                                         const std::filesystem::path& directory, const std::function<bool()>& stop) {
   return train(trainee(vae, images, o), images, o, directory, stop);
 }

@@ -11,7 +11,7 @@
 #include "crescendo/core/fields.h"
 #include "crescendo/train/adamw.h"
 #include "crescendo/train/lr.h"
-#include "crescendo/train/tokenizer_images.h"
+#include "crescendo/train/training_images.h"
 #include "crescendo/train/tokenizer_loss.h"
 
 namespace crescendo {
@@ -93,10 +93,10 @@ struct TokenizerTrainingResult {
 
 // Trains in place. The last `held_out` images of the set are never trained on. Writes DIR/log.jsonl as it goes and
 // DIR/tokenizer/ every `checkpoint_images` images and at the end; `stop` is looked at between steps.
-TokenizerTrainingResult train_tokenizer(KlVae& vae, const TokenizerImages& images,
+TokenizerTrainingResult train_tokenizer(KlVae& vae, const TrainingImages& images,
                                         const TokenizerTrainingOptions& options, const std::filesystem::path& directory,
                                         const std::function<bool()>& stop = {});
-TokenizerTrainingResult train_tokenizer(VqVae& vae, const TokenizerImages& images,
+TokenizerTrainingResult train_tokenizer(VqVae& vae, const TrainingImages& images,
                                         const TokenizerTrainingOptions& options, const std::filesystem::path& directory,
                                         const std::function<bool()>& stop = {});
 

@@ -32,37 +32,10 @@ TokenizerTrainingOptions tiny_options() {
   return o;
 }
 
-TokenizerImages shapes(int64_t count) {
+TrainingImages shapes(int64_t count) {
   std::vector<std::unique_ptr<Dataset>> sets;
   sets.push_back(std::make_unique<ShapesDataset>(count, 1, 16));
   return {std::move(sets), 0};
-}
-
-TEST(TokenizerImages, MixesSetsInOneFixedOrder) {
-  const auto make = [] {
-    std::vector<std::unique_ptr<Dataset>> sets;
-    sets.push_back(std::make_unique<ShapesDataset>(5, 1, 16));
-    sets.push_back(std::make_unique<ShapesDataset>(7, 2, 16));
-    return TokenizerImages(std::move(sets), 3);
-  };
-  const TokenizerImages images = make();
-  ASSERT_EQ(images.size(), 12);
-  std::vector<int64_t> all(12);
-  for (int64_t i = 0; i < 12; ++i) all[static_cast<size_t>(i)] = i;
-  const Tensor batch = images.batch(all);
-  EXPECT_TRUE(at::equal(batch, make().batch(all)));
-  // Every picture of both sets stands in it once.
-  for (const auto& [count, seed] : {std::pair<int64_t, uint64_t>{5, 1}, {7, 2}})
-    for (int64_t i = 0; i < count; ++i) {
-      const Tensor image = ShapesDataset(count, seed, 16).get(i).image;
-      int64_t found = 0;
-      for (int64_t j = 0; j < 12; ++j) found += at::equal(batch[j], image);
-      EXPECT_EQ(found, 1);
-    }
-  // A part of a batch is the same pictures.
-  const std::vector<int64_t> some = {11, 3};
-  EXPECT_TRUE(at::equal(images.batch(some)[0], batch[11]));
-  EXPECT_TRUE(at::equal(images.batch(some)[1], batch[3]));
 }
 
 // The derivative of the whole loss along a direction, against a central difference in double precision.
@@ -106,7 +79,7 @@ TEST(VqTraining, LearnsAndUsesItsCodes) {
   o.codes = 64;
   o.images = 640;
   const auto vae = VqVae::random({o.tokenizer, o.codes}, 0);
-  const TokenizerImages images = shapes(64);
+  const TrainingImages images = shapes(64);
   const double before = reconstruction_quality(*vae, images, 56, 8).psnr;
   const TokenizerTrainingResult result = train_tokenizer(*vae, images, o, folder.path());
   EXPECT_TRUE(result.finished);
@@ -137,7 +110,7 @@ TEST(TokenizerTraining, LearnsAndWritesWhatItLearned) {
   const test::TemporaryDirectory folder;
   const TokenizerTrainingOptions o = tiny_options();
   const auto vae = KlVae::random(o.tokenizer, 0);
-  const TokenizerImages images = shapes(64);
+  const TrainingImages images = shapes(64);
   const double before = reconstruction_quality(*vae, images, 56, 8, 1).psnr;
   const TokenizerTrainingResult result = train_tokenizer(*vae, images, o, folder.path());
   EXPECT_TRUE(result.finished);
@@ -177,7 +150,7 @@ TEST(TokenizerTraining, SameSeedSameWeights) {
 TEST(TokenizerTraining, FrozenEncoderKeepsTheLatents) {
   const test::TemporaryDirectory folder;
   TokenizerTrainingOptions o = tiny_options();
-  const TokenizerImages images = shapes(64);
+  const TrainingImages images = shapes(64);
   const auto vae = KlVae::random(o.tokenizer, 0);
   vae->set_latent_scale(0.7);
   o.freeze_encoder = true;
@@ -198,7 +171,7 @@ TEST(TokenizerTraining, LatentNoiseGoesToTheDecoder) {
   const TokenizerTrainingOptions o = tiny_options();
   const auto vae = KlVae::random(o.tokenizer, 1);
   const std::vector<int64_t> two = {0, 1};
-  const Tensor x = shapes(2).batch(two).to(at::kFloat) / 127.5 - 1;
+  const Tensor x = shapes(2).batch(two).images.to(at::kFloat) / 127.5 - 1;
   const Tensor mean = posterior_mean(vae->encode_moments(x)), none = at::zeros_like(mean), added = none + 0.3;
   const TokenizerLoss loss = tokenizer_loss(*vae, x, none, o.loss, added);
   EXPECT_NEAR(loss.l2.item<double>(), at::mse_loss(vae->decode(mean + added), x).item<double>(), 1e-6);

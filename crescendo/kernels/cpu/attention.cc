@@ -8,15 +8,15 @@
 #include <vector>
 
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/cpu/panels.h"
+#include "crescendo/kernels/cpu/onednn.h"
 #include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
 
 namespace {
 
-// Queries at a time: whole tiles of a product, whose scores of some hundred keys stay in the first cache.
-constexpr int64_t kQueries = 24;
+// Scores at a time: they stay in the second cache.
+constexpr int64_t kScores = 1 << 17;
 
 // scores = scale * scores + bias; returns the largest.
 template <class Bias>
@@ -62,41 +62,49 @@ CRESCENDO_VECTORIZED void scaled(const float* in, int64_t count, float factor, c
   for (int64_t i = 0; i < count; ++i) rows::store(out[i], in[i] * factor);
 }
 
-// One head of one batch entry.
+// One head of one batch entry at a time.
 template <class T>
 class HeadWork {
  public:
   explicit HeadWork(const Attention<T>& a)
       : a_(a),
-        stride_(panels::whole_groups<T>(a.keys)),
-        keys_(static_cast<size_t>(panels::packed_size<T>(a.keys, a.channels))),
-        values_(static_cast<size_t>(panels::packed_size<T>(a.channels, a.keys))),
-        scores_(static_cast<size_t>(kQueries * a.keys)),
-        weights_(std::is_same_v<T, float> ? 0 : static_cast<size_t>(kQueries * stride_)),
-        mixed_(static_cast<size_t>(kQueries * a.channels)) {}
+        at_once_(std::clamp<int64_t>(kScores / a.keys, 1, std::max<int64_t>(1, a.queries))),
+        scores_(static_cast<size_t>(at_once_ * a.keys)),
+        weights_(std::is_same_v<T, float> ? 0 : scores_.size()),
+        mixed_(static_cast<size_t>(at_once_ * a.channels)) {}
 
   void operator()(int64_t b, int64_t h) {
     const auto of = [&](const HeadRows<T>& rows) { return rows.data + b * rows.batch_stride + h * a_.channels; };
-    panels::pack(of(a_.k), a_.k.row_stride, 1, a_.keys, a_.channels, keys_.data());
-    panels::pack(of(a_.v), 1, a_.v.row_stride, a_.channels, a_.keys, values_.data());
     const float* bias = a_.bias == nullptr ? nullptr : a_.bias + b * a_.bias_stride;
-    for (int64_t first = 0; first < a_.queries; first += kQueries) {
-      const int64_t count = std::min(kQueries, a_.queries - first);
-      panels::multiply(panels::Product<T, float>{count, a_.channels, a_.keys, of(a_.q) + first * a_.q.row_stride,
-                                                 a_.q.row_stride, keys_.data(), nullptr, 0, scores_.data(), a_.keys});
-      float sums[kQueries];
+    for (int64_t first = 0; first < a_.queries; first += at_once_) {
+      const int64_t count = std::min(at_once_, a_.queries - first);
+      multiply(count, a_.channels, a_.keys, {of(a_.q) + first * a_.q.row_stride, a_.q.row_stride, 1},
+               {of(a_.k), 1, a_.k.row_stride}, scores_);
+      sums_.resize(static_cast<size_t>(count));
       T* weights = this->weights();
       for (int64_t n = 0; n < count; ++n)
-        sums[n] = exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias, weights + n * stride_);
-      panels::multiply(panels::Product<T, float>{count, stride_, a_.channels, weights, stride_, values_.data(), nullptr,
-                                                 0, mixed_.data(), a_.channels});
+        sums_[static_cast<size_t>(n)] =
+            exponentials(scores_.data() + n * a_.keys, a_.keys, a_.scale, bias, weights + n * a_.keys);
+      multiply(count, a_.keys, a_.channels, {weights, a_.keys, 1}, {of(a_.v), a_.v.row_stride, 1}, mixed_);
       T* out = a_.out + ((b * a_.queries + first) * a_.heads + h) * a_.channels;
       for (int64_t n = 0; n < count; ++n, out += a_.heads * a_.channels)
-        scaled(mixed_.data() + n * a_.channels, a_.channels, 1 / sums[n], out);
+        scaled(mixed_.data() + n * a_.channels, a_.channels, 1 / sums_[static_cast<size_t>(n)], out);
     }
   }
 
  private:
+  static void multiply(int64_t rows, int64_t depth, int64_t outputs, onednn::Matrix x, onednn::Matrix weight,
+                       std::vector<float>& out) {
+    onednn::multiply({.type = kType,
+                      .out_type = c10::ScalarType::Float,
+                      .rows = rows,
+                      .depth = depth,
+                      .outputs = outputs,
+                      .x = x,
+                      .weight = weight,
+                      .out = out.data(),
+                      .out_stride = outputs});
+  }
   T* weights() {
     if constexpr (std::is_same_v<T, float>)
       return scores_.data();
@@ -104,15 +112,17 @@ class HeadWork {
       return weights_.data();
   }
 
+  static constexpr c10::ScalarType kType = c10::CppTypeToScalarType<T>::value;
   const Attention<T>& a_;
-  int64_t stride_;  // of the weights: keys, filled up with zeros to whole groups
-  std::vector<T> keys_, values_;
+  int64_t at_once_;  // queries
   std::vector<float> scores_;
   std::vector<T> weights_;
-  std::vector<float> mixed_;
+  std::vector<float> mixed_, sums_;
 };
 
 }  // namespace
+
+bool attends(c10::ScalarType type) { return !onednn::instructions(type).empty(); }
 
 template <class T>
 void attend(const Attention<T>& a) {

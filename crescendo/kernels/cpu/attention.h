@@ -1,8 +1,10 @@
 // Attention in one pass on a CPU: in fp32 or bf16, with sums and softmax in fp32.
 //
-// Keys and values of a head are packed once (panels.h); a few queries at a time meet all of them, so that their
-// scores stay in the cache and none goes through memory.
+// Queries of a head meet all of its keys, as many at a time as have scores that stay in the cache. Both products are
+// oneDNN's.
 #pragma once
+
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 
@@ -19,7 +21,7 @@ struct HeadRows {
 // threads.
 template <class T>
 struct Attention {
-  int64_t batch, heads, channels;  // of a head; an even number in bf16
+  int64_t batch, heads, channels;  // of a head
   int64_t queries, keys;           // at least one key
   HeadRows<T> q, k, v;
   float scale;
@@ -27,6 +29,8 @@ struct Attention {
   int64_t bias_stride;
   T* out;  // (batch, queries, heads, channels), contiguous
 };
+// Whether there are products of that type for it.
+bool attends(c10::ScalarType type);
 template <class T>
 void attend(const Attention<T>& attention);
 

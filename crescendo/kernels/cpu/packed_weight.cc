@@ -5,24 +5,32 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/cpu/panels.h"
 #include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
 
 namespace {
 
-template <class T>
-Tensor packed(const Tensor& weight) {
-  const int64_t outputs = weight.size(0), depth = weight.size(1);
-  Tensor out = at::empty({panels::packed_size<T>(outputs, depth)}, weight.options().requires_grad(false));
-  panels::pack(weight.data_ptr<T>(), weight.stride(0), weight.stride(1), outputs, depth, out.data_ptr<T>());
-  return out;
+// Which product serves, measured in docs/lab/products.md:
+//
+//   weight  instructions           product
+//   fp32    any                    oneDNN in fp32
+//   bf16    AMX, AVX512-BF16       oneDNN in bf16
+//   bf16    others                 oneDNN in fp32, of converted numbers
+//   int8    AMX, VNNI              oneDNN, rows of eight bits
+//   int8    AVX-512, AVX2          oneDNN, rows of seven bits
+//   int8    no oneDNN              LibTorch in fp32, of the same whole numbers
+//   fp32, bf16 without oneDNN      none: LibTorch's own stay in place (PackedWeight::serves)
+at::ScalarType type_of_product(const Tensor& weight, Products how) {
+  if (how == Products::kInt8) return at::kChar;
+  return onednn::instructions(weight.scalar_type()).empty() ? at::kFloat : weight.scalar_type();
 }
+
+// AMX multiplies faster than a weight that lies as it is can be read.
+bool gains_by_copy(at::ScalarType type) { return onednn::instructions(type) == "AMX"; }
 
 struct Rounded {
   float scale;
@@ -55,94 +63,143 @@ CRESCENDO_VECTORIZED Rounded round_output(const c10::BFloat16* numbers, int64_t 
   return round_weights(numbers, count, out);
 }
 
-// Rounds and packs a panel at a time, so that nothing else takes memory.
 template <class T>
-void pack_rounded(const Tensor& weight, Tensor& packed, Tensor& scale, Tensor& sum) {
-  const int64_t outputs = weight.size(0), depth = weight.size(1);
-  at::parallel_for(0, scale.size(0) / panels::kWidth, 1, [&](int64_t begin, int64_t end) {
-    std::vector<int8_t> rounded(static_cast<size_t>(panels::kWidth * depth));
-    for (int64_t first = begin * panels::kWidth; first < end * panels::kWidth; first += panels::kWidth) {
-      const int64_t count = std::min(panels::kWidth, outputs - first);
-      for (int64_t i = 0; i < count; ++i) {
-        const Rounded row = round_output(weight.data_ptr<T>() + (first + i) * depth, depth, rounded.data() + i * depth);
-        scale.data_ptr<float>()[first + i] = row.scale;
-        sum.data_ptr<int32_t>()[first + i] = row.sum;
-      }
-      panels::pack(rounded.data(), depth, 1, count, depth,
-                   packed.data_ptr<int8_t>() + panels::packed_size<int8_t>(first, depth));
+void round_outputs(const Tensor& weight, Tensor& rounded, Tensor& scale, Tensor& sum) {
+  const int64_t depth = weight.size(1);
+  at::parallel_for(0, weight.size(0), 16, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const Rounded row = round_output(weight.data_ptr<T>() + n * depth, depth, rounded.data_ptr<int8_t>() + n * depth);
+      scale.data_ptr<float>()[n] = row.scale;
+      sum.data_ptr<int32_t>()[n] = row.sum;
     }
   });
 }
 
-template <class T, class Out>
-void multiply_by(const Tensor& packed, const Tensor& x, const Tensor& added, Tensor& out,
-                 const panels::Scales& scales = {}) {
-  const int64_t depth = x.size(-1), outputs = out.size(-1);
-  const bool of_rows = added.defined() && added.dim() > 1;
-  panels::multiply_in_parallel(
-      panels::Product<T, Out>{x.numel() / depth, depth, outputs, x.data_ptr<typename panels::First<T>::Type>(), depth,
-                              packed.data_ptr<T>(), added.defined() ? added.data_ptr<float>() : nullptr,
-                              of_rows ? outputs : 0, out.data_ptr<Out>(), outputs, scales});
+// What sums of int8 stand for: of_row * of_output[j] * (sum[j] - zero * weights[j]) + added[j].
+struct RowScales {
+  float of_row;
+  int32_t zero;
+  const float* of_output;
+  const int32_t* weights;
+  const float* added;  // may be null
+};
+
+// The sums, whole numbers of 32 bits, may lie where `out` is written.
+template <class Out>
+CRESCENDO_ROW void scale_sums(const float* sums, int64_t count, const RowScales& s, Out* out) {
+  const auto scaled = [&](int64_t j) {
+    const int32_t sum = static_cast<int32_t>(rows::bits_of(sums[j])) - s.weights[j] * s.zero;
+    return static_cast<float>(sum) * (s.of_output[j] * s.of_row);
+  };
+  if (s.added == nullptr) {
+    CRESCENDO_EACH
+    for (int64_t j = 0; j < count; ++j) rows::store(out[j], scaled(j));
+  } else {
+    CRESCENDO_EACH
+    for (int64_t j = 0; j < count; ++j) rows::store(out[j], scaled(j) + s.added[j]);
+  }
 }
+CRESCENDO_VECTORIZED void scale_row(const float* sums, int64_t count, const RowScales& s, float* out) {
+  scale_sums(sums, count, s, out);
+}
+CRESCENDO_VECTORIZED void scale_row(const float* sums, int64_t count, const RowScales& s, c10::BFloat16* out) {
+  scale_sums(sums, count, s, out);
+}
+
+const float* data_or_null(const Tensor& t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 
 }  // namespace
 
-bool PackedWeight::serves(const Tensor& weight, bool int8) {
-  const bool is_fp32 = weight.scalar_type() == at::kFloat;
-  if (!weight.is_cpu() || weight.dim() != 2 || (!is_fp32 && weight.scalar_type() != at::kBFloat16)) return false;
-  return int8 ? weight.size(1) <= kMostOfInt8 : is_fp32 || weight.size(1) % 2 == 0;
+bool PackedWeight::serves(const Tensor& weight, Products how) {
+  if (!weight.is_cpu() || weight.dim() != 2 || weight.numel() == 0 ||
+      (weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16))
+    return false;
+  return how == Products::kInt8 ? weight.size(1) <= kMostOfInt8 : !onednn::instructions(at::kFloat).empty();
 }
 
-PackedWeight::PackedWeight(const Tensor& weight, bool int8) {
-  check(serves(weight, int8),
-        "PackedWeight: needs a matrix on a CPU in fp32 or, of an even width, in bf16; for int8 of at most ",
+PackedWeight::PackedWeight(const Tensor& weight, Products how) {
+  check(serves(weight, how), "PackedWeight: needs a matrix in fp32 or bf16 on a CPU, and oneDNN; for int8 of at most ",
         kMostOfInt8, " columns");
+  type_ = type_of_product(weight, how);
   outputs_ = weight.size(0);
   depth_ = weight.size(1);
-  const bool is_fp32 = weight.scalar_type() == at::kFloat;
-  if (!int8) {
-    packed_ = is_fp32 ? packed<float>(weight) : packed<c10::BFloat16>(weight);
-    return;
+  const Tensor given = weight.detach().contiguous();
+  if (type_ != at::kChar) {
+    plain_ = given.to(type_);
+    if (how == Products::kInPlace && !gains_by_copy(type_)) return;
+  } else {
+    plain_ = at::empty(given.sizes(), at::kChar);
+    scale_ = at::empty({outputs_}, at::kFloat);
+    sum_ = at::empty({outputs_}, at::kInt);
+    given.scalar_type() == at::kFloat ? round_outputs<float>(given, plain_, scale_, sum_)
+                                      : round_outputs<c10::BFloat16>(given, plain_, scale_, sum_);
   }
-  packed_ = at::empty({panels::packed_size<int8_t>(outputs_, depth_)}, at::kChar);
-  scale_ = at::zeros({panels::whole_panels(outputs_)}, at::kFloat);
-  sum_ = at::zeros(scale_.sizes(), at::kInt);
-  const Tensor numbers = weight.contiguous();
-  is_fp32 ? pack_rounded<float>(numbers, packed_, scale_, sum_)
-          : pack_rounded<c10::BFloat16>(numbers, packed_, scale_, sum_);
+  if (onednn::instructions(type_).empty()) {
+    plain_ = plain_.to(at::kFloat);
+  } else {
+    laid_out_ = onednn::lay_out(type_, outputs_, depth_, plain_.data_ptr());
+    plain_ = Tensor();
+  }
 }
 
-void PackedWeight::check_sizes(at::IntArrayRef x, int64_t depth, const Tensor& added, const Tensor& out) const {
-  check(out.is_contiguous() && x.back() == depth && out.size(-1) == outputs_ &&
-            c10::multiply_integers(x) * outputs_ == out.numel() * depth,
-        "PackedWeight: ", x, " times ", depth, " x ", outputs_, " is not ", out.sizes());
+void PackedWeight::check_sizes(at::IntArrayRef x, const Tensor& added, const Tensor& out) const {
+  check(out.is_contiguous() && x.back() == depth_ && out.size(-1) == outputs_ &&
+            c10::multiply_integers(x) * outputs_ == out.numel() * depth_,
+        "PackedWeight: ", x, " times ", depth_, " x ", outputs_, " is not ", out.sizes());
   const bool of_rows = added.defined() && added.dim() > 1;
   check(!added.defined() || (added.is_contiguous() && added.numel() == (of_rows ? out.numel() : outputs_)),
         "PackedWeight: ", added.defined() ? added.sizes() : at::IntArrayRef(), " cannot be added to ", out.sizes());
 }
 
+void PackedWeight::run(const Tensor& x, const Tensor& added, Tensor& out) const {
+  onednn::multiply({.type = type_,
+                    .out_type = type_ == at::kChar ? at::kInt : out.scalar_type(),
+                    .rows = out.numel() / outputs_,
+                    .depth = depth_,
+                    .outputs = outputs_,
+                    .x = {x.data_ptr(), depth_, 1},
+                    .weight = {laid_out_ ? nullptr : plain_.data_ptr(), 1, depth_},
+                    .laid_out = laid_out_.get(),
+                    .added = data_or_null(added),
+                    .added_by_rows = added.defined() && added.dim() > 1,
+                    .out = out.data_ptr(),
+                    .out_stride = outputs_});
+}
+
 void PackedWeight::multiply(const Tensor& x, const Tensor& added, Tensor& out) const {
   check(x.is_contiguous(), "PackedWeight: needs contiguous rows");
-  check_sizes(x.sizes(), depth_, added, out);
-  if (is_int8())
-    multiply(rounded_rows(x), added, out);
-  else if (packed_.scalar_type() == at::kFloat)
-    multiply_by<float, float>(packed_, x, added, out);
-  else if (out.scalar_type() == at::kFloat)
-    multiply_by<c10::BFloat16, float>(packed_, x, added, out);
-  else
-    multiply_by<c10::BFloat16, c10::BFloat16>(packed_, x, added, out);
+  check_sizes(x.sizes(), added, out);
+  if (type_ == at::kChar) return multiply(rounded_rows(x), added, out);
+  if (type_ == x.scalar_type()) return run(x, added, out);
+  Tensor in_fp32 = at::empty(out.sizes(), at::kFloat);
+  run(x.to(at::kFloat), added, in_fp32);
+  out.copy_(in_fp32);
 }
 
 void PackedWeight::multiply(const RoundedRows& x, const Tensor& added, Tensor& out) const {
-  check(is_int8(), "PackedWeight: rounded rows need a weight in int8");
-  check_sizes(x.bytes.sizes(), panels::whole_groups<int8_t>(depth_), added, out);
-  const panels::Scales scales{x.scale.data_ptr<float>(), x.zero.data_ptr<int32_t>(), scale_.data_ptr<float>(),
-                              sum_.data_ptr<int32_t>()};
-  if (out.scalar_type() == at::kFloat)
-    multiply_by<int8_t, float>(packed_, x.bytes, added, out, scales);
+  check(type_ == at::kChar, "PackedWeight: rounded rows need a weight in int8");
+  check_sizes(x.bytes.sizes(), added, out);
+  const bool to_fp32 = out.scalar_type() == at::kFloat, by_rows = added.defined() && added.dim() > 1;
+  const int64_t count = x.bytes.size(0);
+  Tensor sums = to_fp32 ? out : at::empty(out.sizes(), at::kFloat);
+  if (laid_out_)
+    run(x.bytes, {}, sums);
   else
-    multiply_by<int8_t, c10::BFloat16>(packed_, x.bytes, added, out, scales);
+    sums.copy_(at::mm(x.bytes.to(at::kFloat), plain_.t()).to(at::kInt).view(at::kFloat).view(sums.sizes()));
+  const float* of_sums = sums.data_ptr<float>();
+  const int64_t rows_a_task = std::max<int64_t>(1, (1 << 14) / outputs_);
+  at::parallel_for(0, count, rows_a_task, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const RowScales scales{x.scale.data_ptr<float>()[r], x.zero.data_ptr<int32_t>()[r], scale_.data_ptr<float>(),
+                             sum_.data_ptr<int32_t>(),
+                             added.defined() ? added.data_ptr<float>() + (by_rows ? r * outputs_ : 0) : nullptr};
+      const int64_t first = r * outputs_;
+      if (to_fp32)
+        scale_row(of_sums + first, outputs_, scales, out.data_ptr<float>() + first);
+      else
+        scale_row(of_sums + first, outputs_, scales, out.data_ptr<c10::BFloat16>() + first);
+    }
+  });
 }
 
 }  // namespace crescendo

@@ -1,17 +1,27 @@
-// A linear layer's weight, packed once for many products on a CPU: as it is, in fp32 or bf16, or rounded to int8.
+// A linear layer's weight, made ready for many products on a CPU: in fp32 or bf16, or rounded to int8.
 #pragma once
 
+#include <memory>
+
 #include "crescendo/core/tensor.h"
+#include "crescendo/kernels/cpu/onednn.h"
 #include "crescendo/kernels/cpu/rounded_rows.h"
 
 namespace crescendo {
 
-// What becomes of the tensor later does not show.
+enum class Products {
+  kPacked,   // by a copy, laid out for the processor's instructions
+  kInt8,     // by a copy in int8, which has a scale for each output
+  kInPlace,  // by the weight where it lies, if a copy gains little: for large weights
+};
+
+// What becomes of the tensor later does not show, but for kInPlace.
 class PackedWeight {
  public:
-  // A matrix in fp32 or bf16 on a CPU: in bf16 of an even K, for int8 of at most kMostOfInt8.
-  static bool serves(const Tensor& weight, bool int8 = false);
-  explicit PackedWeight(const Tensor& weight, bool int8 = false);  // (N, K); int8 has a scale for each output
+  // A matrix in fp32 or bf16 on a CPU, and oneDNN at hand; for kInt8 of at most kMostOfInt8 columns, which LibTorch
+  // multiplies where there is no oneDNN.
+  static bool serves(const Tensor& weight, Products how = Products::kPacked);
+  explicit PackedWeight(const Tensor& weight, Products how = Products::kPacked);  // (N, K)
 
   int64_t depth() const { return depth_; }      // K
   int64_t outputs() const { return outputs_; }  // N
@@ -25,12 +35,14 @@ class PackedWeight {
   static constexpr int64_t kMostOfInt8 = 1 << 16;  // K whose sums of products fit in 32 bits
 
  private:
-  bool is_int8() const { return scale_.defined(); }
-  void check_sizes(at::IntArrayRef x, int64_t depth, const Tensor& added, const Tensor& out) const;
+  void check_sizes(at::IntArrayRef x, const Tensor& added, const Tensor& out) const;
+  void run(const Tensor& x, const Tensor& added, Tensor& out) const;
 
+  at::ScalarType type_;  // of the products' factors: fp32, bf16 or int8
   int64_t outputs_, depth_;
-  Tensor packed_;
-  Tensor scale_, sum_;  // of every output's numbers in int8, filled up to whole panels: fp32, int32
+  std::shared_ptr<const onednn::LaidOut> laid_out_;  // or, where there is none,
+  Tensor plain_;                                     // (N, K)
+  Tensor scale_, sum_;                               // of every output's numbers in int8: (N) fp32, int32
 };
 
 }  // namespace crescendo

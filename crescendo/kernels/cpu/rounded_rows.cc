@@ -7,7 +7,7 @@
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cpu/instruction_sets.h"
-#include "crescendo/kernels/cpu/panels.h"
+#include "crescendo/kernels/cpu/onednn.h"
 #include "crescendo/kernels/lanes.h"
 
 namespace crescendo {
@@ -48,15 +48,14 @@ CRESCENDO_VECTORIZED Rounding round_row(const c10::BFloat16* x, int64_t count, f
 
 template <class T>
 void round_all(const T* x, int64_t rows, int64_t depth, const RoundedRows& out) {
-  const int64_t stride = out.bytes.size(1), rows_a_task = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, depth));
+  const int64_t rows_a_task = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, depth));
   uint8_t* bytes = out.bytes.data_ptr<uint8_t>();
   float* scale = out.scale.data_ptr<float>();
   int32_t* zero = out.zero.data_ptr<int32_t>();
-  const auto largest = static_cast<float>(panels::largest_of_bytes());
+  const auto largest = static_cast<float>(largest_byte());
   at::parallel_for(0, rows, rows_a_task, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const Rounding rounding = round_row(x + r * depth, depth, largest, bytes + r * stride);
-      std::fill(bytes + r * stride + depth, bytes + (r + 1) * stride, uint8_t{0});
+      const Rounding rounding = round_row(x + r * depth, depth, largest, bytes + r * depth);
       scale[r] = rounding.scale;
       zero[r] = rounding.zero;
     }
@@ -65,13 +64,17 @@ void round_all(const T* x, int64_t rows, int64_t depth, const RoundedRows& out) 
 
 }  // namespace
 
+int largest_byte() {
+  const std::string& by = onednn::instructions(at::kChar);
+  return by == "AVX2" || by == "AVX-512" ? 127 : 255;
+}
+
 RoundedRows rounded_rows(const Tensor& x) {
   const bool is_fp32 = x.scalar_type() == at::kFloat;
   check(x.is_cpu() && x.is_contiguous() && (is_fp32 || x.scalar_type() == at::kBFloat16) && x.dim() > 0,
         "rounded_rows: needs contiguous rows in fp32 or bf16 on a CPU");
   const int64_t depth = x.size(-1), rows = depth == 0 ? 0 : x.numel() / depth;
-  RoundedRows out{at::empty({rows, panels::whole_groups<int8_t>(depth)}, at::kByte), at::empty({rows}, at::kFloat),
-                  at::empty({rows}, at::kInt)};
+  RoundedRows out{at::empty({rows, depth}, at::kByte), at::empty({rows}, at::kFloat), at::empty({rows}, at::kInt)};
   is_fp32 ? round_all(x.data_ptr<float>(), rows, depth, out) : round_all(x.data_ptr<c10::BFloat16>(), rows, depth, out);
   return out;
 }

@@ -6,13 +6,15 @@
 namespace crescendo {
 
 // number = scale * (byte - zero), with a scale and a zero for each row, so that a row does not depend on those beside
-// it. A row's bytes reach from its least number to its largest, and always to 0; they have seven bits where the
-// processor's products could overflow with eight (panels.h).
+// it. A row's bytes reach from its least number to its largest, and always to 0.
 struct RoundedRows {
-  Tensor bytes;  // (M, K), filled up with zeros to whole groups
+  Tensor bytes;  // (M, K)
   Tensor scale;  // (M) fp32
   Tensor zero;   // (M) int32
 };
 RoundedRows rounded_rows(const Tensor& x);  // (.., K), fp32 or bf16, contiguous; M rows of K
+
+// 255, or 127 where the processor's products add pairs in 16 bits, which would overflow.
+int largest_byte();
 
 }  // namespace crescendo

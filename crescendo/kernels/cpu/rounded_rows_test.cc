@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "crescendo/kernels/cpu/panels.h"
 #include "tests/support.h"
 
 namespace crescendo {
@@ -11,8 +10,8 @@ namespace {
 
 using test::error_of;
 
-Tensor numbers_of(const RoundedRows& r, int64_t depth) {
-  return (r.bytes.slice(1, 0, depth).to(at::kFloat) - r.zero.unsqueeze(1)) * r.scale.unsqueeze(1);
+Tensor numbers_of(const RoundedRows& r) {
+  return (r.bytes.to(at::kFloat) - r.zero.unsqueeze(1)) * r.scale.unsqueeze(1);
 }
 
 class RoundedRowsOf : public testing::TestWithParam<at::ScalarType> {};
@@ -24,13 +23,11 @@ TEST_P(RoundedRowsOf, AreTheNumbersToHalfAStep) {
     for (const Tensor& plain : {normal, normal.abs(), -normal.abs(), at::silu(normal * 4)}) {
       const Tensor x = (plain * sizes).to(GetParam()), exact = x.to(at::kFloat);
       const RoundedRows rounded = rounded_rows(x);
-      const Tensor error = (numbers_of(rounded, depth) - exact).abs().amax({1});
+      const Tensor error = (numbers_of(rounded) - exact).abs().amax({1});
       EXPECT_TRUE(error.le(rounded.scale * 0.51).all().item<bool>()) << error << rounded.scale;
       // All bytes are used: none of a step is wasted.
       const Tensor reach = exact.amax({1}).clamp_min(0) - exact.amin({1}).clamp_max(0);
-      EXPECT_TRUE(at::allclose(rounded.scale * panels::largest_of_bytes(), reach));
-      EXPECT_TRUE(rounded.bytes.slice(1, depth).eq(0).all().item<bool>());
-      EXPECT_EQ(rounded.bytes.size(1) % panels::kGroup<int8_t>, 0);
+      EXPECT_TRUE(at::allclose(rounded.scale * largest_byte(), reach));
     }
   }
 }
@@ -54,12 +51,12 @@ TEST_P(RoundedRowsOf, TakeAnyRow) {
   x[1][3] = NAN;
   x[2][17] = -INFINITY;
   const RoundedRows rounded = rounded_rows(x);
-  EXPECT_TRUE(numbers_of(rounded, 18)[0].eq(0).all().item<bool>());
-  const Tensor error = (numbers_of(rounded, 18) - x.to(at::kFloat)).abs();
+  EXPECT_TRUE(numbers_of(rounded)[0].eq(0).all().item<bool>());
+  const Tensor error = (numbers_of(rounded) - x.to(at::kFloat)).abs();
   EXPECT_LE(error[1].slice(0, 4).max().item<float>(), rounded.scale[1].item<float>() * 0.51);
   EXPECT_FALSE(rounded.scale[2].isfinite().item<bool>());
-  EXPECT_TRUE(rounded.zero.ge(0).logical_and(rounded.zero.le(panels::largest_of_bytes())).all().item<bool>());
-  EXPECT_EQ(rounded_rows(x.slice(0, 0, 0)).bytes.sizes(), (std::vector<int64_t>{0, 20}));
+  EXPECT_TRUE(rounded.zero.ge(0).logical_and(rounded.zero.le(largest_byte())).all().item<bool>());
+  EXPECT_EQ(rounded_rows(x.slice(0, 0, 0)).bytes.sizes(), (std::vector<int64_t>{0, 18}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RoundedRowsOf, testing::Values(at::kFloat, at::kBFloat16),

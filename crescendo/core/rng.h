@@ -29,8 +29,7 @@ enum class Draw : uint32_t {
   kDropout,       // seed of the generator of a micro-batch
   kScene,         // parameters of a rendered scene
   kOther,
-  kInputNoise,  // training: noise on the input of the transformer
-  kCodebook     // training: vectors from which codes start anew
+  kInputNoise  // training: noise on the input of the transformer
 };
 
 class Rng {

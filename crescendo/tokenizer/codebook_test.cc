@@ -33,7 +33,7 @@ TEST(Codebook, UseIsShareAndPerplexity) {
 TEST(Codebook, AverageMovesToTheVectorsOfItsCode) {
   Tensor codebook = on_circle({0, 2});
   CodebookAverage average(codebook, {.decay = 0.5, .restart_below = 0});
-  Rng rng(1, Draw::kCodebook);
+  Rng rng(1, Draw::kOther);
   const Tensor first = on_circle({0.1F, 0.1F});
   EXPECT_EQ(average.update(first, at::tensor(std::vector<int64_t>{0, 0}), rng), 2) << "all codes start from the batch";
   EXPECT_TRUE(at::allclose(codebook, first));
@@ -48,7 +48,7 @@ TEST(Codebook, AverageMovesToTheVectorsOfItsCode) {
 TEST(Codebook, UnusedCodesStartAnew) {
   Tensor codebook = on_circle({0, 2, 4});
   CodebookAverage average(codebook, {.decay = 0.5, .restart_below = 0.2});
-  Rng rng(1, Draw::kCodebook);
+  Rng rng(1, Draw::kOther);
   const Tensor batch = on_circle({1, 1, 1});
   average.update(batch, nearest_codes(batch, codebook), rng);
   int64_t renewed = 0;

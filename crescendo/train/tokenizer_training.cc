@@ -127,7 +127,7 @@ Trainee trainee(VqVae& vae, const TrainingImages& images, const TokenizerTrainin
     return last->loss;
   };
   const auto after_step = [codebook, last, seed = static_cast<uint64_t>(o.seed)](uint32_t step) {
-    Rng rng(seed, Draw::kCodebook, step);
+    Rng rng(derive_seed(seed, 4), Draw::kOther, step);
     codebook->update(last->vectors, last->codes, rng);
   };
   const auto measure = [&vae, &images, &o](TokenizerTrainingResult& result) {

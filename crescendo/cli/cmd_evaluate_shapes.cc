@@ -83,7 +83,8 @@ void add_evaluate_shapes(CLI::App& evaluate) {
   shapes->add_option("--classifier", a->classifier, "the classifier that quality is measured with")
       ->type_name("DIR")
       ->capture_default_str();
-  add_number(*shapes, "--real-images", a->real_images, "real pictures to compare with", 10)->capture_default_str();
+  add_number(*shapes, "--real-images", a->real_images, "real pictures to compare with", 10, 1'000'000)
+      ->capture_default_str();
   a->add_reconstruct(*shapes, a->reconstruct);
   add_examples(*shapes,
                {"evaluate shapes --model runs/shapes/model --seeds 2 --cfg 2", "evaluate shapes --reconstruct"});

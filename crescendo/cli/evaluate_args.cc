@@ -69,7 +69,7 @@ void NetworkArgs::add(CLI::App& command) {
           ->group(group);
   command
       .add_option(
-          "--preset", preset,
+          "--inception-preset", preset,
           "how pictures come to 299 x 299: tf (ADM, torch-fidelity, MAR, FAR), pytorch-fid or clean; numbers of "
           "different presets do not compare")
       ->capture_default_str()
@@ -100,7 +100,7 @@ void NetworkArgs::add(CLI::App& command) {
 }
 
 void NetworkArgs::check_values() const {
-  parse_enum<InceptionPreset>(preset, "--preset");
+  parse_enum<InceptionPreset>(preset, "--inception-preset");
   parse_enum<Resampling>(filter, "--extractor-filter");
   three_numbers(mean, "--extractor-mean");
   for (const double s : three_numbers(std, "--extractor-std"))
@@ -125,7 +125,7 @@ std::unique_ptr<FeatureExtractor> NetworkArgs::load(const CommonOptions& common)
               "the box: pytorch-fid and torch-fidelity fetch it on their first use; or --extractor names a TorchScript "
               "file");
   InceptionOptions options;
-  options.preset = parse_enum<InceptionPreset>(preset, "--preset");
+  options.preset = parse_enum<InceptionPreset>(preset, "--inception-preset");
   options.dtype = common.parsed_dtype();
   options.device = common.parsed_device();
   if (options.dtype != at::kFloat)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "crescendo/core/check.h"
 #include "crescendo/kernels/cpu/instruction_sets.h"
@@ -151,19 +152,63 @@ void PackedWeight::check_sizes(at::IntArrayRef x, const Tensor& added, const Ten
         "PackedWeight: ", added.defined() ? added.sizes() : at::IntArrayRef(), " cannot be added to ", out.sizes());
 }
 
+namespace {
+
+// By AVX2 oneDNN sums a row in an order that depends on how many rows there are, so packed weights meet as many at a
+// time as are a few whole tiles of it, the last of them filled up: a row then comes out the same in any batch.
+constexpr int64_t kRowsByAvx2 = 24;
+
+void multiply_by_avx2(const onednn::Product& whole) {
+  at::parallel_for(0, (whole.rows + kRowsByAvx2 - 1) / kRowsByAvx2, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin * kRowsByAvx2; first < std::min(end * kRowsByAvx2, whole.rows); first += kRowsByAvx2) {
+      const int64_t count = std::min(kRowsByAvx2, whole.rows - first), x_size = count * whole.depth,
+                    out_size = count * whole.outputs;
+      const float* x = static_cast<const float*>(whole.x.numbers) + first * whole.depth;
+      float* out = static_cast<float*>(whole.out) + first * whole.outputs;
+      onednn::Product p = whole;
+      p.rows = kRowsByAvx2;
+      p.x.numbers = x;
+      p.out = out;
+      if (p.added_by_rows) p.added += first * whole.outputs;
+      if (count == kRowsByAvx2) {
+        onednn::multiply(p);
+        continue;
+      }
+      std::vector<float> filled(static_cast<size_t>(kRowsByAvx2 * whole.depth)),
+          all(static_cast<size_t>(kRowsByAvx2 * whole.outputs)), added;
+      std::copy_n(x, x_size, filled.begin());
+      p.x.numbers = filled.data();
+      p.out = all.data();
+      if (p.added_by_rows) {
+        added.resize(all.size());
+        std::copy_n(p.added, out_size, added.begin());
+        p.added = added.data();
+      }
+      onednn::multiply(p);
+      std::copy_n(all.begin(), out_size, out);
+    }
+  });
+}
+
+}  // namespace
+
 void PackedWeight::run(const Tensor& x, const Tensor& added, Tensor& out) const {
-  onednn::multiply({.type = type_,
-                    .out_type = type_ == at::kChar ? at::kInt : out.scalar_type(),
-                    .rows = out.numel() / outputs_,
-                    .depth = depth_,
-                    .outputs = outputs_,
-                    .x = {x.data_ptr(), depth_, 1},
-                    .weight = {laid_out_ ? nullptr : plain_.data_ptr(), 1, depth_},
-                    .laid_out = laid_out_.get(),
-                    .added = data_or_null(added),
-                    .added_by_rows = added.defined() && added.dim() > 1,
-                    .out = out.data_ptr(),
-                    .out_stride = outputs_});
+  const onednn::Product product{.type = type_,
+                                .out_type = type_ == at::kChar ? at::kInt : out.scalar_type(),
+                                .rows = out.numel() / outputs_,
+                                .depth = depth_,
+                                .outputs = outputs_,
+                                .x = {x.data_ptr(), depth_, 1},
+                                .weight = {laid_out_ ? nullptr : plain_.data_ptr(), 1, depth_},
+                                .laid_out = laid_out_.get(),
+                                .added = data_or_null(added),
+                                .added_by_rows = added.defined() && added.dim() > 1,
+                                .out = out.data_ptr(),
+                                .out_stride = outputs_};
+  if (laid_out_ && type_ == at::kFloat && onednn::instructions(type_) == "AVX2")
+    multiply_by_avx2(product);
+  else
+    onednn::multiply(product);
 }
 
 void PackedWeight::multiply(const Tensor& x, const Tensor& added, Tensor& out) const {

@@ -561,6 +561,37 @@ train() {
   absent x
 }
 
+# Raster and next-scale order by the commands of all others.
+orders() {
+  write_configs
+  for order in raster next-scale; do
+    set -- --set model.order=$order --set objective.mask=off --set objective.level_weight=false --sampler.preset $order \
+      --sampler.diffusion-steps 4 --sampler.start-timestep 700
+    [ $order = raster ] || set -- "$@" --model.scales 2,4,8 --model.residual --objective.scale-norm
+    ok train train.json "$@" --out $order --set train.images=32 --quiet
+    ok train --resume --out $order --set train.images=40 --quiet
+    ok train train.json "$@" --resume --out $order --set train.images=48 --quiet
+    ok inspect $order/model --json
+    is "$order: not what inspect finds" grep -q "\"kind\": \"$order-class\"" stdout
+    is "$order: not whole" grep -q '"problems": null' stdout
+    ok generate --model $order/model --class 1 --dry-run
+    is "$order: steps" [ "$(grep -c '"masked": 0' stdout)" = "$([ $order = raster ] && echo 16 || echo 3)" ]
+    ok generate --model $order/model --class 1 --seed 1 --out $order.png --strip $order-strip.png
+    ok bench --model $order/model --images 2 --check --json
+    is "$order: no work counted" grep -q '"tflop_done": [0-9.e-]*[1-9]' stdout
+  done
+  is "scales that were not measured" [ "$(sed -n '/"scale_std"/,/]/p' next-scale/model/config.json | grep -c '[0-9]')" -eq 3 ]
+  refuses 2 'levels does not apply' generate --model raster/model --class 1 --levels 0,1 --out x.png
+  refuses 2 'the preset paper is for models of order far' generate --model raster/model --class 1 --preset paper --out x.png
+  refuses 2 'set objective.mask=off, objective.level_weight=false' train train.json --set model.order=raster --out x
+  set -- train train.json --set model.order=next-scale --out x
+  refuses 2 'scales must be multiples of the patch, 2, got 3' "$@" --model.scales 3,8
+  refuses 2 'scales must end at the side of the latent, 8, got 6' "$@" --model.scales 2,6
+  refuses 2 'conditioned on a class, not on text' "$@" --set model.conditioning=text
+  refuses 2 'belong to the order next-scale' train train.json --model.markov --out x
+  absent x x.png
+}
+
 evaluate() {
   ok evaluate shapes --model "$model" --seeds 1 --batch 80 --steps 1 --diffusion-steps 1 --json
   is "80 images" grep -q '"images": 80' stdout
@@ -951,7 +982,7 @@ photos() {
 }
 
 case $section in
-  setup | help | generate | plan | tensors | data | tokenizer | train | evaluate | measures | packing | geneval_files | bad_input | numbers | names | disk | photos) ;;
+  setup | help | generate | plan | tensors | data | tokenizer | train | orders | evaluate | measures | packing | geneval_files | bad_input | numbers | names | disk | photos) ;;
   *)
     echo "no section '$section'" >&2
     exit 2

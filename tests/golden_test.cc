@@ -8,6 +8,7 @@
 #include "crescendo/core/json.h"
 #include "crescendo/diffusion/gaussian.h"
 #include "crescendo/model/far_model.h"
+#include "crescendo/order/next_scale.h"
 #include "crescendo/order/plan.h"
 #include "crescendo/tokenizer/kl_vae.h"
 #include "tests/support.h"
@@ -108,6 +109,21 @@ TEST(Golden, KlVae) {
   const auto vae = KlVae::from(c, weights_of(KlVae::random(c, 1)->params()), "drawn weights");
   EXPECT_LT(relative_l2(vae->encode_moments(drawn("image", {1, 3, 8, 12})), golden("vae.moments")), kTolerance);
   EXPECT_LT(relative_l2(vae->decode(drawn("latents", {1, 2, 4, 6})), golden("vae.image")), kTolerance);
+}
+
+TEST(Golden, NextScale) {
+  for (const bool residual : {true, false}) {
+    ModelConfig c;
+    c.order = Order::kNextScale;
+    c.latent_height = c.latent_width = 6;
+    c.latent_channels = c.patch = 2;
+    c.scales = {2, 4, 6};
+    c.residual = residual;
+    const ScaleTokens tokens = scale_tokens(c, drawn("latents", {2, 2, 6, 6}));
+    const std::string name = std::string("next_scale.") + (residual ? "residual" : "plain");
+    EXPECT_LT(relative_l2(tokens.inputs, golden(name + ".inputs")), kTolerance) << residual;
+    EXPECT_LT(relative_l2(tokens.targets, golden(name + ".targets")), kTolerance) << residual;
+  }
 }
 
 TEST(Golden, PlansOfThePresets) {

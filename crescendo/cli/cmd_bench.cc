@@ -147,9 +147,9 @@ Timed run_once(const Arguments& a, const Subject& s, Sampler& sampler, const Pla
     labels.push_back((run * a.images + i) % std::max<int64_t>(1, m.classes));
   }
   const at::Device device = s.model->device();
-  const Tensor condition = m.is_text() ? s.model->backbone().null_condition(a.images) * (1 + 0.01 * run)
-                                       : s.model->backbone().class_condition(at::tensor(labels).to(device));
-  const SeededNoise noise(seeds, m.tokens(), m.token_channels(), device);
+  const Tensor condition = m.is_text() ? s.model->conditions().null_condition(a.images) * (1 + 0.01 * run)
+                                       : s.model->conditions().class_condition(at::tensor(labels).to(device));
+  const SeededNoise noise(seeds, m.drawn_tokens(), m.token_channels(), device);
   Timed t;
   const double start_s = now_s();
   Progress bar("sampling");

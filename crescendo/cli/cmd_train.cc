@@ -6,6 +6,7 @@
 #include "crescendo/cli/field_args.h"
 #include "crescendo/core/check.h"
 #include "crescendo/core/interrupt.h"
+#include "crescendo/core/join.h"
 #include "crescendo/data/shapes.h"
 #include "crescendo/metrics/geneval_score.h"
 #include "crescendo/metrics/model_scorer.h"
@@ -39,7 +40,7 @@ Recipe resolve(const Arguments& a) {
   } else {
     usage_error(
         "what to train? Give a config file, e.g. `crescendo train configs/shapes-64.json --out runs/shapes`, or ",
-        "--preset paper, published, paper-t2i or published-t2i; `crescendo train --help` says more");
+        "--preset ", join(train_preset_names()), "; `crescendo train --help` says more");
   }
   // What the command line asks of the sampler goes over what the config asks, as in generate.
   const Json sampler = std::exchange(recipe.config.sampler, Json::object());
@@ -154,7 +155,7 @@ void add_train_command(CLI::App& app) {
   command->add_option("config", a->config_file, "config file (JSON), e.g. configs/shapes-64.json")
       ->type_name("FILE")
       ->group(what);
-  command->add_option("--preset", a->preset, "in place of a config file: paper, published, paper-t2i or published-t2i")
+  command->add_option("--preset", a->preset, "in place of a config file: " + join(train_preset_names()))
       ->type_name("NAME")
       ->group(what);
   command

@@ -46,7 +46,9 @@ std::vector<std::string> strip_labels(const Plan& plan, StripOf strip_of, const 
   const auto steps = static_cast<int64_t>(plan.steps.size());
   for (int64_t k = 0; k < steps; ++k) {
     const int64_t of = strip_of == StripOf::kInputs ? k + 1 : k;
-    if (!model.level_input())
+    if (model.order == Order::kNextScale)
+      labels.push_back(concat("side ", model.sides()[static_cast<size_t>(k)]));
+    else if (!model.level_input())
       labels.push_back(concat("step ", k + 1));
     else
       labels.push_back(concat(
@@ -88,13 +90,13 @@ Tensor Pipeline::condition(const Request& r, int64_t begin, int64_t end) const {
       check(rows.back() >= kUnconditional && rows.back() < r.text.size(0), "image ", i, " asks for text ", rows.back(),
             ", but there are states of ", r.text.size(0));
     }
-    const Backbone& backbone = model_->backbone();
+    const Conditions& conditions = model_->conditions();
     const Tensor index = at::tensor(rows, at::kLong).to(r.text.device());
-    const Tensor text = backbone.text_condition(r.text.index_select(0, index.clamp_min(0)).to(device, model_->dtype()));
-    return at::where(index.eq(kUnconditional).to(device).view({-1, 1, 1}), backbone.null_condition(end - begin), text);
+    const Tensor text = conditions.text_condition(r.text.index_select(0, index.clamp_min(0)).to(device, model_->dtype()));
+    return at::where(index.eq(kUnconditional).to(device).view({-1, 1, 1}), conditions.null_condition(end - begin), text);
   }
   check_usage(!r.labels.empty(), "this model makes pictures of classes: give `labels`");
-  return model_->backbone().class_condition(
+  return model_->conditions().class_condition(
       at::tensor(at::ArrayRef<int64_t>(r.labels).slice(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
                  at::kLong)
           .to(device));
@@ -125,9 +127,9 @@ bool Pipeline::generate(const Request& r, const PipelineHooks& hooks) const {
 
   for (int64_t begin = 0; begin < size; begin += r.batch) {
     const int64_t end = std::min(size, begin + r.batch), count = end - begin;
-    const SeededNoise seeded({r.seeds.begin() + begin, r.seeds.begin() + end}, m.tokens(), m.token_channels(),
+    const SeededNoise seeded({r.seeds.begin() + begin, r.seeds.begin() + end}, m.drawn_tokens(), m.token_channels(),
                              model_->device());
-    const GivenNoise given(noise_of(r.noise, begin, end, size), seeded, count, m.tokens(), m.token_channels());
+    const GivenNoise given(noise_of(r.noise, begin, end, size), seeded, count, m.drawn_tokens(), m.token_channels());
 
     std::vector<Generated> out(static_cast<size_t>(count));
     for (int64_t b = 0; b < count; ++b) out[static_cast<size_t>(b)].index = begin + b;

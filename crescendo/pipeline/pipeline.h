@@ -31,7 +31,8 @@ enum class StripOf { kPredictions, kInputs };
 constexpr auto enum_table(StripOf) {
   return std::array{EnumName{StripOf::kPredictions, "predictions"}, EnumName{StripOf::kInputs, "inputs"}};
 }
-// One label per outer step: "level 2", the level that predicted or that is left; MAR, which has none, counts its steps.
+// One label per outer step: "level 2", the level that predicted or that is left; "side 4", a scale; MAR and raster, which
+// have neither, count their steps.
 std::vector<std::string> strip_labels(const Plan& plan, StripOf strip_of, const ModelConfig& model);
 
 // A generation: one entry of `seeds` per image.

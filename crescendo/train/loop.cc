@@ -168,9 +168,9 @@ MicroBatch Run::micro_batch(int64_t first, int64_t count, int64_t worker) {
 }
 
 Tensor Run::condition(const TrainingBatch& batch) const {
-  const Backbone& backbone = model_.backbone();
-  if (!config_.model.is_text()) return backbone.class_condition(batch.labels);
-  return backbone.text_condition(text_encoder_ ? text_encoder_->states(batch.tokens) : batch.text);
+  const Conditions& conditions = model_.conditions();
+  if (!config_.model.is_text()) return conditions.class_condition(batch.labels);
+  return conditions.text_condition(text_encoder_ ? text_encoder_->states(batch.tokens) : batch.text);
 }
 
 // One update from the next `batch` images.

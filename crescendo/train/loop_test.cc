@@ -50,6 +50,52 @@ TEST(Train, TheLossFallsAndIsLogged) {
   EXPECT_EQ(read_json(folder / "options.json")["train"]["images"], 4000);
 }
 
+TEST(Train, EveryOrderLearns) {
+  for (const Order order : {Order::kMar, Order::kRaster, Order::kNextScale}) {
+    const test::TemporaryDirectory folder;
+    TrainConfig c = tiny_training();
+    c.model.order = order;
+    c.model.residual = order == Order::kNextScale;
+    if (order != Order::kMar) c.objective.mask = MaskDraw::kOff;
+    c.objective.level_weight = false;
+    c.train.images = 2400;
+    c.train.batch = 8;
+    c.train.log_images = 800;
+    c.train.lr = 5e-3;
+    EXPECT_EQ(run(c, folder.path()).images, 2400);
+    const auto lines = log_lines(folder.path());
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_LT(lines[2]["loss"].get<double>(), 0.9 * lines[0]["loss"].get<double>()) << enum_name(order);
+    c.train.images = 2408;
+    EXPECT_EQ(run(c, folder.path(), /*resume=*/true).images, 2408);
+  }
+}
+
+TEST(Train, WhatDoesNotApplyToAnOrderIsRefused) {
+  const auto refused = [](Order order, auto change) {
+    TrainConfig c = tiny_training();
+    c.model.order = order;
+    change(c.objective);
+    return test::usage_error_of([&] { c.settle_model(); });
+  };
+  const auto nothing = [](auto&) {};
+  EXPECT_CONTAINS(refused(Order::kRaster, nothing),
+                  "the order raster has no frequency levels and no masks; set objective.mask=off, "
+                  "objective.level_weight=false");
+  EXPECT_CONTAINS(refused(Order::kNextScale, [](auto& o) { o.target = Target::kNextLevel; }), "objective.target=clean");
+  EXPECT_CONTAINS(refused(Order::kNextScale, [](auto& o) { o.input_noise = 0.3; }), "use objective.self_correct");
+  for (const Order order : {Order::kFar, Order::kMar, Order::kRaster})
+    EXPECT_CONTAINS(refused(order, [](auto& o) { o.scale_norm = true; }),
+                    "objective.loss_weight, scale_norm and self_correct belong to the order next-scale");
+  TrainConfig c = tiny_training();
+  c.model.order = Order::kNextScale;
+  c.objective.mask = MaskDraw::kOff;
+  c.objective.level_weight = false;
+  c.settle_model();
+  EXPECT_EQ(c.model.scales, (std::vector<int64_t>{1, 2, 4}));
+  EXPECT_FALSE(c.model.masked);
+}
+
 TEST(Train, ResumedIsAsUninterruptedBitForBit) {
   const test::TemporaryDirectory folder;
   TrainConfig c = tiny_training();

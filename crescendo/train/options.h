@@ -75,14 +75,16 @@ struct TrainConfig {
   static void read_older(Json& config) {
     if (const auto it = config.find("sampler"); it != config.end()) *it = older_sampler(*it);
   }
-  // Writes into `model` what it is trained for: predicts and visible_level, which follow from `objective`. Throws a
-  // usage error where the model says otherwise by itself, or cannot be trained so.
+  // Writes into `model` what it is trained for: predicts and visible_level, which follow from `objective`; of raster and
+  // next-scale also masked and scales. Throws a usage error where the model says otherwise by itself, or cannot be
+  // trained so.
   void settle_model();
 };
 
 std::vector<std::string> train_preset_names();
 // "paper" and "published": FAR-B on 256 x 256 latents with the choices of the paper or of the released code.
-// "paper-t2i" and "published-t2i": the text model, likewise, of states of a frozen Qwen2-1.5B.
+// "paper-t2i" and "published-t2i": the text model, likewise, of states of a frozen Qwen2-1.5B. "mar-paper" and "mar":
+// MAR-B, with the choices of its own paper or code.
 TrainConfig train_preset(const std::string& name);
 
 }  // namespace crescendo

@@ -2,13 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "crescendo/core/check.h"
 #include "crescendo/core/device.h"
 #include "crescendo/core/file.h"
+#include "crescendo/core/join.h"
 #include "crescendo/core/log.h"
+#include "crescendo/core/rng.h"
 #include "crescendo/data/readable.h"
+#include "crescendo/order/next_scale.h"
 #include "crescendo/store/tokenizer_source.h"
 #include "crescendo/store/transfer.h"
 #include "crescendo/tokenizer/tokenizer_io.h"
@@ -77,17 +81,35 @@ std::unique_ptr<FarModel> first_weights(const RunOptions& run, const TrainConfig
   ModelInfo from = load_model_info(init);
   from.model.predicts = config.model.predicts;  // no sizes, and to be learned anew
   from.model.visible_level = config.model.visible_level;
+  from.model.scale_std = config.model.scale_std;
   check_usage(fields_equal(from.model, config.model), "`init` ", run.init,
               " has other sizes: ", json_text(value_to_json(from.model)),
               "; with `init_partial` what fits is taken and the rest drawn anew");
   return load_model(init, from, at::kCPU, at::kFloat);
 }
 
+// The standard deviation of a next-scale model's targets over latents from all of the data.
+std::vector<double> scale_std_of(const ModelConfig& model, const LatentSource& data, uint64_t seed) {
+  constexpr int64_t kMost = 4096;
+  const int64_t count = std::min(kMost, data.size());
+  std::vector<int64_t> indices;
+  std::vector<uint64_t> seeds;
+  for (int64_t i = 0; i < count; ++i) {
+    indices.push_back(i * data.size() / count);
+    seeds.push_back(derive_seed(seed, static_cast<uint64_t>(i)));
+  }
+  return measured_scale_std(model, data.batch(indices, seeds).latents);
+}
+
 }  // namespace
 
-TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const ChooseSamples& choose_samples,
+TrainProgress run_training(const Recipe& asked, const RunOptions& run, const ChooseSamples& choose_samples,
                            const ChooseEvaluation& choose_evaluation) {
-  const TrainConfig& config = recipe.config;
+  Recipe recipe = asked;
+  TrainConfig& config = recipe.config;
+  const bool measures = config.objective.scale_norm && config.model.scale_std.empty();
+  if (measures && run.resume)
+    if (const auto begun = begun_recipe(run.out)) config.model.scale_std = begun->config.model.scale_std;
   check_run_folder(run.out, run.resume);
   const std::shared_ptr<KlVae> vae = open_tokenizer(find_tokenizer(recipe.tokenizer), run.device, at::kFloat);
   const int64_t side = config.model.latent_height * vae->config().factor();
@@ -127,6 +149,12 @@ TrainProgress run_training(const Recipe& recipe, const RunOptions& run, const Ch
   if (config.model.is_text()) text.emplace(run, recipe, *dataset);
   const CachedLatents latents(encode_dataset(*dataset, recipe.data, *vae, config.flip, cache_file), *vae,
                               config.objective.posterior_std);
+  if (measures && !run.resume) {
+    config.model.scale_std = scale_std_of(config.model, latents, static_cast<uint64_t>(config.train.seed));
+    log_info("standard deviation of the scales: " + join(config.model.scale_std));
+    info.model = config.model;
+    model->set_scale_std(config.model.scale_std);
+  }
   std::optional<CaptionedLatents> captioned;
   if (text) captioned.emplace(latents, text->captions, *text->encoder, text->frozen);
   TrainHooks hooks;

@@ -208,6 +208,34 @@ def tokenizer(goldens):
 
 
 # ---------------------------------------------------------------------------
+# Next-scale: what VAR makes of latents of 2 channels and side 6, at sides 2, 4 and 6 with tokens of 2 x 2 cells, as the
+# residuals of FoundationVision/VAR's quantiser without codes, and as FlowAR's plain averages. Area and bicubic are
+# PyTorch's own.
+
+
+def tokens_of(x):
+    b, c, side, _ = x.shape
+    return x.reshape(b, c, side // 2, 2, side // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, -1, 4 * c)
+
+
+def next_scale(goldens):
+    latents = drawn("latents", 2, 2, 6, 6)
+    down = lambda x, side: F.interpolate(x, size=(side, side), mode="area")
+    up = lambda x: F.interpolate(x, size=(6, 6), mode="bicubic", align_corners=False)
+    for residual in True, False:
+        inputs, targets, so_far, rest = [], [], torch.zeros_like(latents), latents
+        for side in 2, 4, 6:
+            if side > 2:
+                inputs.append(tokens_of(down(so_far, side)))
+            scale = down(rest, side)
+            targets.append(tokens_of(scale))
+            so_far = so_far + up(scale) if residual else up(scale)
+            rest = latents - so_far if residual else latents
+        name = "next_scale." + ("residual" if residual else "plain")
+        goldens[name + ".inputs"], goldens[name + ".targets"] = torch.cat(inputs, 1), torch.cat(targets, 1)
+
+
+# ---------------------------------------------------------------------------
 # Plans of the presets for 256 tokens, 16 levels and guidance 3.
 
 
@@ -252,6 +280,7 @@ def main():
     backbone(goldens)
     diffusion(goldens)
     tokenizer(goldens)
+    next_scale(goldens)
     tensors = {name: {"shape": list(t.shape), "values": [float(f"{v:.7g}") for v in t.flatten().tolist()]}
                for name, t in goldens.items()}
     entries = tensors | {"plan." + name: plan for name, plan in plans().items()}

@@ -55,7 +55,7 @@ class Dataset {
 //                                               all; free: share of captions in other words than GenEval's; single:
 //                                               share of images of one object in place of what would come;
 //                                               star=3, cross=2, ...: how often a shape comes, the others being 1
-//   DIR                                         DIR/<class>/*.{jpg,jpeg,png,webp} or DIR/train/<class>/...; or pictures each
+//   DIR                                         DIR/<class>/*.{jpg,png,webp} or DIR/train/<class>/...; or pictures each
 //                                               beside a .txt with its caption, in folders or not (image_folder.h)
 //   FILE.jsonl                                  lines of {"image": path, "caption": text}
 //   FILE.json                                   a list of [path, caption, ...], as FAR's text trainer reads

@@ -706,17 +706,17 @@ measures() {
 }
 
 packing() {
-  ok data shapes --out shapes --count 20 --side 16 --seed 1
-  ok evaluate pack shapes --out s.npz --no-shuffle --json
+  ok data shapes --out pictures --count 20 --side 16 --seed 1
+  ok evaluate pack pictures --out s.npz --no-shuffle --json
   is "20 pictures with classes" grep -q '"labels": true' stdout
   ok evaluate unpack s.npz --out back
   is "not 20 pictures" [ "$(ls back | wc -l)" -eq 20 ]
-  is "another picture came back" cmp -s "$(find shapes -name '*.png' | LC_ALL=C sort | head -n 1)" back/00000.png
+  is "another picture came back" cmp -s "$(find pictures -name '*.png' | LC_ALL=C sort | head -n 1)" back/00000.png
   ok evaluate unpack s.npz --out classes --by-class && is "no class" [ -s classes/0019/00019.png ]
-  ok evaluate pack shapes --out shuffled.npz && isnt "it was not shuffled" cmp -s s.npz shuffled.npz
-  refuses 2 'must end in .npz' evaluate pack shapes --out s.zip
+  ok evaluate pack pictures --out shuffled.npz && isnt "it was not shuffled" cmp -s s.npz shuffled.npz
+  refuses 2 'must end in .npz' evaluate pack pictures --out s.zip
   refuses 1 'exists already' evaluate unpack s.npz --out back
-  refuses 2 '--no-shuffle' evaluate pack shapes --out x.npz --no-shuffle --shuffle-seed 2
+  refuses 2 '--no-shuffle' evaluate pack pictures --out x.npz --no-shuffle --shuffle-seed 2
 
   cat >captions.json <<END
 {"images": [{"id": 3, "file_name": "3.jpg"}, {"id": 1, "file_name": "1.jpg"}],

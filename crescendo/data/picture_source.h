@@ -40,7 +40,7 @@ struct PictureOptions {
 //   FILE.npz       arr_0 (N, H, W, 3) uint8, as ADM's samples; classes in arr_1 (N) where it is there. A stored array
 //                  stays on disk, whatever its size
 //   FILE.npy       such an array by itself
-//   shapes[:count=800,seed=0], scenes[...]    the program's own sets (data/dataset.h)
+//   shapes[:count=800,seed=0], scenes[...]    the program's own sets (data/dataset.h); a folder so called is ./shapes
 // Every file is read once before this returns; those that cannot be are named together.
 std::unique_ptr<PictureSource> open_pictures(const std::string& spec, const PictureOptions& options = {});
 

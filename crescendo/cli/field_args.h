@@ -6,10 +6,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <concepts>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "crescendo/cli/args.h"
 #include "crescendo/core/fields.h"
@@ -25,7 +28,12 @@ Json field_from_text(const std::string& text, const std::string& option) {
     return number_in<int64_t>(text, option);
   else if constexpr (std::floating_point<T>)
     return number_in<double>(text, option);
-  else if constexpr (IsVector<T>::value)
+  else if constexpr (std::same_as<T, std::vector<double>>) {
+    Json list = Json::array();
+    std::istringstream items(text);
+    for (std::string item; std::getline(items, item, ',');) list.push_back(number_in<double>(item, option));
+    return list;
+  } else if constexpr (IsVector<T>::value)
     return parse_numbers(text, option);
   else
     return text;

@@ -17,7 +17,7 @@ for run in shapes first photos; do mkdir -p runs/$run && ln -s "$class_model" ru
 for run in text more third fourth fifth sixth seventh eighth ninth tenth; do
   mkdir -p runs/$run && ln -s "$text_model" runs/$run/model
 done
-for run in tokenizer photos-tokenizer; do mkdir runs/$run && ln -s "$class_model/tokenizer" runs/$run/tokenizer; done
+for run in tokenizer photos-tokenizer vq; do mkdir runs/$run && ln -s "$class_model/tokenizer" runs/$run/tokenizer; done
 ln -s "$class_model/tokenizer/model.safetensors" kl16.ckpt
 ln -s "$class_model/labels.txt" .
 "$program" convert "$class_model" --to pth --out checkpoint-last.pth --quiet

@@ -65,7 +65,9 @@ int64_t CodebookAverage::update(const Tensor& vectors, const Tensor& codes, Rng&
     counts_.index_fill_(0, unused, mean);
     sums_.index_copy_(0, unused, fresh * mean);
   }
-  codebook_.copy_(unit_vectors(sums_));
+  // A code that nothing has come to for long keeps its vector: what is left of its sum is rounding.
+  const Tensor known = (counts_ > 1e-6 * mean).unsqueeze(1);
+  codebook_.copy_(at::where(known, unit_vectors(sums_), codebook_));
   return unused.size(0);
 }
 

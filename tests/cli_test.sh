@@ -736,7 +736,8 @@ geneval_files() {
 {"tag": "single_object", "include": [{"class": "circle", "count": 1}], "prompt": "a photo of a circle"}
 {"tag": "colors", "include": [{"class": "heart", "count": 1, "color": "red"}], "prompt": "a photo of a red heart"}
 END
-  g="evaluate geneval-gen prompts.jsonl --model $text_model --images 2 --steps 1 --diffusion-steps 1 --out made"
+  # One at a time: another number in a batch rounds otherwise.
+  g="evaluate geneval-gen prompts.jsonl --model $text_model --images 2 --batch 1 --steps 1 --diffusion-steps 1 --out made"
   ok $g
   is "no picture" [ -s made/00001/samples/0001.png ]
   is "no prompt" grep -q '"color":"red"' made/00001/metadata.jsonl

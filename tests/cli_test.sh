@@ -666,7 +666,7 @@ measures() {
   done
   is "fidelity: $fid is not in stdout" near "$fid" "$(sed -n 's/.*frechet_inception_distance": \([^,]*\).*/\1/p' stdout)" 1e-6
   ok evaluate images fake --against real.npz $n
-  is "no table" grep -q '^FID' stdout
+  is "no table" grep -q '^FD (torchscript)' stdout
 
   # Parts make the whole.
   mkdir both && cp -r real fake both/

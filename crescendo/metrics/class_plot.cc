@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <set>
 #include <vector>
@@ -61,6 +62,35 @@ std::string grid() {
                       "precision</text>\n");
 }
 
+// Names beside their points, none over another: one that finds no room is left to its point's tooltip.
+class Labels {
+ public:
+  void add(double x, double y, const std::string& name) {
+    constexpr double kLine = 12, kLetter = 6.2;  // pixels of a line and of a letter, about
+    const double width = kLetter * static_cast<double>(name.size());
+    const bool left = x + width > kLeft + kSide;
+    const double from = left ? x - 6 - width : x + 6;
+    for (const double line : {-5.0, 4.0, -5 - kLine, 4 + kLine, 4 + 2 * kLine, 4 + 3 * kLine}) {
+      const Box box{from, from + width, y + line};
+      if (box.y < kTop - 2 || std::ranges::any_of(taken_, [&](const Box& other) {
+            return box.from < other.to && other.from < box.to && std::abs(box.y - other.y) < kLine;
+          }))
+        continue;
+      taken_.push_back(box);
+      text_ += text_at(left ? x - 6 : x + 6, box.y, left ? "end" : "start", name);
+      return;
+    }
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  struct Box {
+    double from, to, y;
+  };
+  std::vector<Box> taken_;
+  std::string text_;
+};
+
 // Ids of the `count` classes for which `value` is least.
 std::set<int64_t> least(std::span<const ClassPrecisionRecall> classes, int64_t count, double PrecisionRecall::*value) {
   std::vector<ClassPrecisionRecall> sorted(classes.begin(), classes.end());
@@ -81,13 +111,14 @@ std::string class_plot_svg(std::span<const ClassPrecisionRecall> classes, const 
   named.merge(least(classes, plot.named, &PrecisionRecall::recall));
 
   double precision = 0, recall = 0;
-  std::string points, labels;
+  std::string points;
+  Labels labels;
   for (const ClassPrecisionRecall& c : classes) {
     const double x = x_of(c.score.recall), y = y_of(c.score.precision);
     points += concat("<circle cx=\"", one_digit(x), "\" cy=\"", one_digit(y), "\" r=\"3.5\"><title>",
                      escaped(name_of(c.class_id)), ": precision ", c.score.precision, ", recall ", c.score.recall, ", ",
                      c.score.generated, " against ", c.score.real, "</title></circle>\n");
-    if (named.contains(c.class_id)) labels += text_at(x + 6, y - 5, "start", name_of(c.class_id));
+    if (named.contains(c.class_id)) labels.add(x, y, name_of(c.class_id));
     precision += c.score.precision / static_cast<double>(classes.size());
     recall += c.score.recall / static_cast<double>(classes.size());
   }
@@ -106,7 +137,7 @@ std::string class_plot_svg(std::span<const ClassPrecisionRecall> classes, const 
                 one_digit(y_of(precision)), "H", kLeft + kSide,
                 "\" stroke=\"#b2431f\" stroke-dasharray=\"4 3\"><title>mean of the classes: precision ", precision,
                 ", recall ", recall, "</title></path>\n");
-  return out + "<g font-size=\"11\">\n" + labels + "</g>\n</svg>\n";
+  return out + "<g font-size=\"11\">\n" + labels.text() + "</g>\n</svg>\n";
 }
 
 }  // namespace crescendo

@@ -38,6 +38,9 @@ class Evaluation {
     report_.generated = generated.name;
     if (real) report_.real = real->name;
     if (generated.statistics) report_.identity = generated.statistics->identity;
+    if (!report_.identity.is_object() || !report_.identity.contains("network")) return;
+    const std::string network = report_.identity["network"].get<std::string>();
+    if (!network.starts_with("inception")) of_network_ = " (" + network + ")";
   }
 
   EvaluationReport run() && {
@@ -56,6 +59,9 @@ class Evaluation {
     check_usage(real_, measure, " compares with real pictures, and none were given");
     return *real_;
   }
+  // FID is of Inception's features alone.
+  std::string frechet_title() const { return of_network_.empty() ? "FID" : "FD" + of_network_; }
+  std::string score_title() const { return of_network_.empty() ? "IS" : "class score" + of_network_; }
   void count(const char* name, int64_t pictures) { report_.counts[name] = count_or_null(pictures); }
 
   // FID and sFID: the same distance, of other features.
@@ -65,17 +71,17 @@ class Evaluation {
     for (std::string& note : check_comparable(of_real, of_generated)) report_.warn(std::move(note));
     count("n_real_stats", of_real.pool.count);
     const FrechetReference reference(of_real.pool);
-    if (options_.fid) add("fid", "FID", reference.distance(of_generated.pool));
+    if (options_.fid) add("fid", frechet_title(), reference.distance(of_generated.pool));
     if (options_.sfid) {
       for (const FeatureStatistics* s : {&of_real, &of_generated})
         check_usage(s->spatial.has_value(), s->name,
                     ": sFID needs spatial features, `mu_s` and `sigma_s`, which it lacks");
-      add("sfid", "sFID", frechet_distance(*of_real.spatial, *of_generated.spatial));
+      add("sfid", "s" + frechet_title(), frechet_distance(*of_real.spatial, *of_generated.spatial));
     }
     if (options_.interval) {
       const FidInterval interval =
           fid_interval(pool_of(generated_, "an interval of FID"), reference, options_.bootstrap);
-      Measure& fid = measure("fid", "FID", interval.value);
+      Measure& fid = measure("fid", frechet_title(), interval.value);
       fid.interval = {interval.low, interval.high};
       fid.details["interval_confidence"] = options_.bootstrap.confidence;
       fid.details["interval_resamples"] = options_.bootstrap.resamples;
@@ -85,7 +91,7 @@ class Evaluation {
       const FidInfinity limit =
           fid_infinity(pool_of(generated_, "the limit of FID"), reference, options_.extrapolation);
       report_.add({.name = "fid_infinity",
-                   .title = "FID infinity",
+                   .title = frechet_title() + " infinity",
                    .value = limit.value,
                    .how = concat(limit.counts.size(), " sets of ", limit.counts.front(), " to ", limit.counts.back()),
                    .deviation = limit.error,
@@ -94,14 +100,14 @@ class Evaluation {
     }
   }
 
-  void add(const char* name, const char* title, const FrechetDistance& distance) {
+  void add(const char* name, const std::string& title, const FrechetDistance& distance) {
     if (!distance.warning.empty()) report_.warn(concat(title, ": ", distance.warning));
     Measure& added = measure(name, title, distance.value);
     added.details["of_means"] = distance.of_means;
     added.details["of_covariances"] = distance.of_covariances;
   }
 
-  Measure& measure(const std::string& name, const char* title, double value) {
+  Measure& measure(const std::string& name, const std::string& title, double value) {
     for (Measure& m : report_.measures)
       if (m.name == name) return m;
     report_.add({.name = name, .title = title, .value = value, .details = Json::object()});
@@ -115,18 +121,18 @@ class Evaluation {
     const InceptionScore shuffled = inception_score(logits, options_.splits, options_.shuffle_seed);
     const InceptionScore sorted = inception_score_in_order(logits);
     report_.add({.name = "is",
-                 .title = "IS",
+                 .title = score_title(),
                  .value = shuffled.mean,
                  .how = concat(options_.splits, " splits, shuffled"),
                  .deviation = shuffled.deviation,
                  .digits = 3});
     report_.add({.name = "is_sorted",
-                 .title = "IS, as they stand",
+                 .title = score_title() + ", as they stand",
                  .value = sorted.mean,
                  .how = "parts of 5000 in the order of the pictures",
                  .digits = 3});
     report_.add({.name = "is_1split",
-                 .title = "IS, one split",
+                 .title = score_title() + ", one split",
                  .value = inception_score(logits, 1, std::nullopt).mean,
                  .digits = 3});
     report_.settings["inception_score_splits"] = options_.splits;
@@ -195,6 +201,7 @@ class Evaluation {
   const FeatureSet& generated_;
   const EvaluationOptions& options_;
   EvaluationReport report_;
+  std::string of_network_;  // " (torchscript)"; empty for Inception and for statistics that do not tell
 };
 
 }  // namespace

@@ -26,7 +26,7 @@ FeatureSet set_of(uint64_t seed, int64_t rows, const std::string& name, double s
   FeatureSet set;
   set.statistics = FeatureStatistics{.pool = mean_covariance(pool),
                                      .spatial = mean_covariance(spatial),
-                                     .identity = {{"network", "tiny"}, {"preset", "tf"}},
+                                     .identity = {{"network", "inception-tiny"}, {"preset", "tf"}},
                                      .name = name};
   set.pool = FeatureMatrix(pool, name);
   set.logits = FeatureMatrix(normal(seed + 1, rows, 5) * 3, name);
@@ -151,6 +151,17 @@ TEST(EvaluationReport, ForPeopleAndForMachines) {
     EXPECT_TRUE(fidelity.contains(key)) << key;
   EXPECT_EQ(fidelity["frechet_inception_distance"], report.find("fid")->value);
   EXPECT_EQ(EvaluationReport{}.to_fidelity_json(), Json::object());
+}
+
+TEST(Evaluation, OnlyInceptionsDistanceIsCalledFid) {
+  FeatureSet real = set_of(1, 60, "real"), generated = set_of(2, 60, "generated");
+  for (FeatureSet* set : {&real, &generated}) set->statistics->identity["network"] = "classifier";
+  EvaluationOptions options;
+  options.sfid = true;
+  const std::string table = evaluate(&real, generated, options).table();
+  for (const char* part : {"FD (classifier) ", "sFD (classifier) ", "class score (classifier) "})
+    EXPECT_CONTAINS(table, part);
+  EXPECT_EQ(table.find("FID"), std::string::npos) << table;
 }
 
 }  // namespace

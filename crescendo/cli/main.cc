@@ -95,6 +95,14 @@ int finish_output() {
   return ok ? 0 : report("cannot write the result to the standard output", 1);
 }
 
+// Help without lists of the options that an option excludes: an error names the two that do not go together.
+struct Help : CLI::Formatter {
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string text = CLI::Formatter::make_option_opts(option);
+    return text.substr(0, text.find(" Excludes:"));
+  }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -104,6 +112,7 @@ int main(int argc, char** argv) {
       "Crescendo: autoregressive image generation with frequency progression (FAR).\nTrains, samples, scores and "
       "converts, on a CPU or a GPU."};
   app.name("crescendo");
+  app.formatter(std::make_shared<Help>());
   add_examples(app, {"generate --class \"red circle\" --out circle.png", "COMMAND --help"});
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);

@@ -6,7 +6,7 @@ other=${1:-}
 runs=${RUNS:-5}
 build/crescendo version
 build/bench/bm_crescendo --benchmark_filter='^products/' --benchmark_min_time=0.2 --benchmark_format=csv 2>/dev/null |
-  awk -F, '/^"products/ { gsub(/"/, ""); printf "%-55s %9.1f GFLOP/s\n", $1, $NF }' || true
+  awk -F, '/^"products/ { gsub(/"/, ""); printf "%-55s %9.1f GFLOP/s\n", $1, $(NF - 1) }' || true
 
 seconds() { "$@" --json | sed -n 's/.*"s_per_image": *\([0-9.e-]*\).*/\1/p'; }
 median() { sort -g | awk '{ x[NR] = $1 } END { printf "%.4f", x[int((NR + 1) / 2)] }'; }

@@ -46,6 +46,15 @@ class Tf32Products {
   bool on_, before_ = false;
 };
 
+// In what products of fp32 on a CPU are computed here: bf16 under autocast, else fp32.
+inline at::ScalarType cpu_autocast_dtype() {
+#if TORCH_VERSION_MAJOR >= 2
+  return at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU) : at::kFloat;
+#else
+  return at::autocast::is_cpu_enabled() ? at::autocast::get_autocast_cpu_dtype() : at::kFloat;
+#endif
+}
+
 // While it lives, matrix products on `device` run in `dtype` over fp32 parameters (mixed precision). Does nothing for
 // fp32.
 class Autocast {

@@ -8,6 +8,7 @@
 #include "crescendo/core/torch_compat.h"
 #include "crescendo/kernels/cpu/attention.h"
 #include "crescendo/kernels/row_passes.h"
+#include "crescendo/nn/linear_product.h"
 
 namespace crescendo {
 
@@ -30,8 +31,7 @@ struct Linear::Packed {
 };
 
 Tensor Linear::operator()(const Tensor& x) const {
-  if (at::GradMode::is_enabled() || !packed || x.scalar_type() != weight.scalar_type())
-    return at::linear(x, weight, bias);
+  if (at::GradMode::is_enabled() || !packed || x.scalar_type() != weight.scalar_type()) return linear(x, weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = bias.size(0);
   Tensor out = at::empty(shape, x.options());

@@ -65,15 +65,16 @@ using Description = dnnl::matmul::primitive_desc;
 Description describe(const Shape& s, const memory::desc& weight) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (s.added != Added::kNothing) {
+  if (s.added == Added::kRows) {
     dnnl::post_ops then;
     then.append_binary(dnnl::algorithm::binary_add, s.addend());
     attributes.set_post_ops(then);
   }
+  const memory::desc bias = s.added == Added::kBias ? s.addend() : memory::desc();
 #if DNNL_VERSION_MAJOR >= 3
-  return {cpu(), s.x(), weight, s.out(), attributes};
+  return {cpu(), s.x(), weight, bias, s.out(), attributes};
 #else
-  return {{s.x(), weight, s.out()}, attributes, cpu()};
+  return {{s.x(), weight, bias, s.out()}, attributes, cpu()};
 #endif
 }
 
@@ -216,7 +217,8 @@ void multiply(const Product& p) {
       {DNNL_ARG_WEIGHTS, p.laid_out ? p.laid_out->memory.get() : at(by.weight, w.numbers)},
       {DNNL_ARG_DST, at(by.out, p.out)},
       {DNNL_ARG_SCRATCHPAD, at(by.scratch, scratch ? scratch->get_data_handle() : nullptr)},
-      {DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, added == Added::kNothing ? nullptr : at(by.added, p.added)}};
+      {added == Added::kBias ? DNNL_ARG_BIAS : DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1,
+       added == Added::kNothing ? nullptr : at(by.added, p.added)}};
   const dnnl_status_t status =
       dnnl_primitive_execute(by.matmul.get(), stream.get(), added == Added::kNothing ? 4 : 5, arguments);
   check(status == dnnl_success, "oneDNN: a product failed with status ", static_cast<int>(status));

@@ -5,21 +5,16 @@
 
 #include <algorithm>
 
-#include "crescendo/core/rng.h"
 #include "crescendo/metrics/frechet.h"
 #include "crescendo/metrics/inception_score.h"
+#include "crescendo/metrics/normal_rows.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
+using test::normal;
 using test::usage_error_of;
-
-Tensor normal(uint64_t seed, int64_t rows, int64_t dim) {
-  Tensor out = at::empty({rows, dim}, at::kFloat);
-  Rng(seed, Draw::kOther).fill_normal({out.data_ptr<float>(), static_cast<size_t>(out.numel())});
-  return out;
-}
 
 FeatureSet set_of(uint64_t seed, int64_t rows, const std::string& name, double scale = 1) {
   const Tensor pool = normal(seed, rows, 6) * scale, spatial = normal(seed, rows, 4) * scale;

@@ -3,19 +3,14 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "crescendo/core/rng.h"
+#include "crescendo/metrics/normal_rows.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
+using test::normal;
 using test::usage_error_of;
-
-Tensor normal(uint64_t seed, int64_t rows, int64_t dim) {
-  Tensor out = at::empty({rows, dim}, at::kFloat);
-  Rng(seed, Draw::kOther).fill_normal({out.data_ptr<float>(), static_cast<size_t>(out.numel())});
-  return out;
-}
 
 MeanCovariance gaussian(const Tensor& mean, const Tensor& covariance) {
   return {100000, mean.to(at::kDouble), covariance.to(at::kDouble)};

@@ -5,20 +5,15 @@
 
 #include <limits>
 
-#include "crescendo/core/rng.h"
+#include "crescendo/metrics/normal_rows.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
+using test::normal;
 using test::error_of;
 using test::relative_l2;
-
-Tensor normal(uint64_t seed, int64_t rows, int64_t dim) {
-  Tensor out = at::empty({rows, dim}, at::kFloat);
-  Rng(seed, Draw::kOther).fill_normal({out.data_ptr<float>(), static_cast<size_t>(out.numel())});
-  return out;
-}
 
 MeanCovariance in_pieces(const Tensor& rows, int64_t piece) {
   Moments moments(rows.size(1));

@@ -3,19 +3,15 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "crescendo/core/rng.h"
+#include "crescendo/metrics/normal_rows.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
+using test::normal;
 using test::usage_error_of;
 
-Tensor normal(uint64_t seed, int64_t rows, int64_t dim) {
-  Tensor out = at::empty({rows, dim}, at::kFloat);
-  Rng(seed, Draw::kOther).fill_normal({out.data_ptr<float>(), static_cast<size_t>(out.numel())});
-  return out;
-}
 FeatureMatrix features(const Tensor& rows) { return FeatureMatrix(rows, "some.npy"); }
 
 PrecisionRecallOptions in_blocks(int64_t block) {

@@ -8,23 +8,18 @@
 #include <cstring>
 
 #include "crescendo/core/file.h"
-#include "crescendo/core/rng.h"
 #include "crescendo/io/npz.h"
+#include "crescendo/metrics/normal_rows.h"
 #include "tests/support.h"
 
 namespace crescendo {
 namespace {
 
+using test::normal;
 using test::error_of;
 using test::relative_l2;
 using test::TemporaryDirectory;
 using test::usage_error_of;
-
-Tensor normal(uint64_t seed, int64_t rows, int64_t dim) {
-  Tensor out = at::empty({rows, dim}, at::kFloat);
-  Rng(seed, Draw::kOther).fill_normal({out.data_ptr<float>(), static_cast<size_t>(out.numel())});
-  return out;
-}
 
 FeatureStatistics made(const Tensor& pool, const Tensor& spatial) {
   FeatureStatistics out;

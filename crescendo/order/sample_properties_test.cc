@@ -41,7 +41,8 @@ TEST(SampleProperties, AnImageIsTheSameInAnyBatch) {
   const auto mar = lively_model(tiny_config(Order::kMar)), raster = lively_model(tiny_config(Order::kRaster)),
              next_scale = lively_model(tiny_config(Order::kNextScale));
   const Json mask_off = {{"mask", false}}, ddim = {{"solver", "ddim"}}, five = {{"steps", 5}};
-  const Json noisy = {{"solver", "dpmpp-2m-sde"}, {"end_timestep", 40}};
+  // Rounding of a product with another number of rows grows with every inner step of this solver, so they are few.
+  const Json noisy = {{"solver", "dpmpp-2m-sde"}, {"end_timestep", 40}, {"diffusion_steps", {3, 4}}};
   const std::vector<std::tuple<const char*, const FarModel*, Plan>> cases{
       {"masks, ddpm", far.get(), tiny_plan(far->config())},
       {"no masks, ddpm", far.get(), tiny_plan(far->config(), mask_off)},
